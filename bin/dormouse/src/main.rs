@@ -1,0 +1,3 @@
+//! microVM sandboxes that sleep small and wake fast.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Connect RPC between host and guest agent.

@@ -1,0 +1,1 @@
+//! E2B-compatible REST types.

@@ -1,0 +1,1 @@
+//! The memory image: page accounting, format, verification.

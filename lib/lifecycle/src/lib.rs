@@ -1,0 +1,1 @@
+//! Sandboxes: state machine, pause, resume, fork, recovery.

@@ -1,0 +1,1 @@
+//! Root filesystems, kernels and initramfs images for templates.

@@ -1,0 +1,1 @@
+//! VMM backends behind one trait.

@@ -1,0 +1,3 @@
+//! Repository tasks: agent build, benches.
+
+fn main() {}
