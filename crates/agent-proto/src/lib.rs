@@ -15,3 +15,12 @@
 pub mod proto {
     connectrpc::include_generated!();
 }
+
+/// Messages and service of `process.Process`.
+pub use proto::process;
+/// Messages and service of `filesystem.Filesystem`.
+pub use proto::filesystem;
+
+#[cfg(feature = "client")]
+pub mod client;
+pub mod control;
