@@ -22,10 +22,8 @@ const MAX_DISKS: usize = 16;
 /// Where the guest's RAM comes from, and what runs first.
 pub(super) enum Start<'a> {
     Boot(&'a Boot),
-    /// RAM from this file; the state comes later over QMP.
-    Restore {
-        ram: &'a Path,
-    },
+    /// RAM from this file; the device state comes later over QMP.
+    Restore { ram: &'a Path, state: &'a Path },
 }
 
 /// All arguments after the program's name. The machine waits for `cont`, or for `migrate-incoming`.
@@ -37,7 +35,7 @@ pub(super) fn arguments(facts: &QemuFacts, spec: &VmSpec, start: &Start<'_>) -> 
     args.extend(devices(spec)?);
     args.extend(match start {
         Start::Boot(boot) => kernel(boot, spec.ram)?,
-        Start::Restore { ram } => incoming(ram, spec.ram)?,
+        Start::Restore { ram, .. } => incoming(ram, spec.ram)?,
     });
     Ok(args)
 }
@@ -94,9 +92,23 @@ fn machine(facts: &QemuFacts, spec: &VmSpec) -> Vec<String> {
         .to_vec()
 }
 
+/// Sleep states are off: a guest could otherwise suspend itself into a state from which it cannot be paused.
 fn confinement() -> Vec<String> {
     let sandbox = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
-    let args = ["-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-sandbox", sandbox];
+    let (s3, s4) = ("ICH9-LPC.disable_s3=1", "ICH9-LPC.disable_s4=1");
+    let args = [
+        "-nodefaults",
+        "-no-user-config",
+        "-display",
+        "none",
+        "-no-reboot",
+        "-sandbox",
+        sandbox,
+        "-global",
+        s3,
+        "-global",
+        s4,
+    ];
     args.map(str::to_owned).to_vec()
 }
 

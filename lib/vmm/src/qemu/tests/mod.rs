@@ -1,0 +1,1 @@
+//! The backend against real QEMU processes, with guests of a few instructions.
