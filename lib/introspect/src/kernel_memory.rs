@@ -46,6 +46,23 @@ impl<'a> KernelMemory<'a> {
         Ok(Extent { filled, unmapped: 0 })
     }
 
+    /// Remembers the pages of RAM behind `len` bytes at `va` as the kernel's own, without reading them.
+    pub(crate) fn claim(&mut self, va: VirtAddr, len: u64) -> Result<(), SurveyError> {
+        let mut done = 0u64;
+        while done < len {
+            let Some(at) = va.0.checked_add(done) else { return Ok(()) };
+            done += match self.space.walk(&mut self.ram, VirtAddr(at))? {
+                Walk::Unmapped { left } => left,
+                Walk::Mapped { addr, left } => {
+                    let ram = self.ram.contiguous(addr).min(left).min(len - done);
+                    self.ram.claim(addr, ram);
+                    ram.max(PAGE_SIZE as u64 - addr.0 % PAGE_SIZE as u64)
+                }
+            };
+        }
+        Ok(())
+    }
+
     /// The little-endian number at `va`, or `None` when it is not mapped to RAM.
     pub(crate) fn read_u64(&mut self, va: VirtAddr) -> Result<Option<u64>, SurveyError> {
         let mut bytes = [0u8; 8];

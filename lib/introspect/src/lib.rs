@@ -27,6 +27,10 @@ mod ram;
 mod sections;
 mod survey;
 mod sweep;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+#[cfg(test)]
+mod tests;
 mod trust;
 
 pub use class_map::ClassMap;

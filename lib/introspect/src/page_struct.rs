@@ -94,7 +94,7 @@ impl Page<'_> {
     /// Of a compound page's tail: the virtual address of its head's structure. Bit 0 is the mark.
     pub(crate) fn head(self) -> Option<u64> {
         let field = self.u64(self.layout.compound_head_at);
-        (field & 1 == 1).then_some(field - 1)
+        (field & 1 == 1).then_some(field & !1)
     }
 
     fn u64(self, at: usize) -> u64 {

@@ -7,11 +7,12 @@ use crate::{SurveyError, Work};
 /// The paused guest's RAM by guest physical address.
 ///
 /// Every page from which something is read is remembered: these hold the kernel's own structures and cannot be free.
+/// So are pages that are claimed without being read.
 pub(crate) struct Ram<'a> {
     source: &'a dyn RamSource,
     layout: &'a RamLayout,
     budget: u64,
-    touched: PageSet,
+    own: PageSet,
     work: Work,
 }
 
@@ -37,7 +38,7 @@ impl<'a> Ram<'a> {
             return Err(SurveyError::RamSize { file: source.len(), layout: layout.len().0 });
         }
         let budget = Self::budget(layout);
-        Ok(Self { source, layout, budget, touched: PageSet::new(layout.pages()), work: Work::default() })
+        Ok(Self { source, layout, budget, own: PageSet::new(layout.pages()), work: Work::default() })
     }
 
     /// The most bytes that are read of a guest with this layout.
@@ -64,22 +65,31 @@ impl<'a> Ram<'a> {
             return Err(SurveyError::TooMuchWork { budget: self.budget });
         }
         self.source.read_at(offset, buf).map_err(|e| SurveyError::Read { offset, kind: e.kind() })?;
-        self.touch(offset, len);
+        self.remember(offset, len);
         Ok(Reached::Yes)
     }
 
-    fn touch(&mut self, offset: u64, len: u64) {
+    /// Remembers `len` bytes of RAM at `addr` as the kernel's own.
+    pub(crate) fn claim(&mut self, addr: GuestAddr, len: u64) {
+        if let Some(offset) = self.layout.offset_of(addr, len) {
+            self.remember(offset, len);
+        }
+    }
+
+    fn remember(&mut self, offset: u64, len: u64) {
         let page = |at: u64| u32::try_from(at >> PAGE_SHIFT).unwrap_or(u32::MAX);
-        self.touched.insert_range(page(offset)..page(offset + len.saturating_sub(1)).saturating_add(1));
+        if let Some(last) = len.checked_sub(1) {
+            self.own.insert_range(page(offset)..page(offset + last).saturating_add(1));
+        }
     }
 
     pub(crate) fn count_struct_pages(&mut self, count: u64) {
         self.work.struct_pages_read += count;
     }
 
-    /// A page that was read and is in `set`.
-    pub(crate) fn touched_page_in(&self, set: &PageSet) -> Option<PageIndex> {
-        self.touched.intersection(set).iter().next()
+    /// A page of `set` that holds a structure of the kernel.
+    pub(crate) fn own_page_in(&self, set: &PageSet) -> Option<PageIndex> {
+        self.own.intersection(set).iter().next()
     }
 
     pub(crate) fn work(&self) -> Work {

@@ -75,11 +75,11 @@ pub fn survey(request: &Request<'_>) -> Result<Survey, SurveyError> {
     let facts = Facts::from_note(&note::read(&mut ram, location)?)?;
     let mut memory = KernelMemory::new(ram, AddressSpace::new(facts.root_table, facts.page_table_levels));
     let sweep = sweep::sweep(&mut memory, &facts)?;
-    trust::check(&sweep, &facts, &memory.ram, request.mem_free)?;
-    let mut free = sweep.buddy;
+    let mut free = sweep.buddy.clone();
     for (range, _) in sweep.classes.runs().filter(|(_, class)| *class == PageClass::Offline) {
         free.insert_range(range);
     }
+    trust::check(&sweep, &free, &facts, &memory.ram, request.mem_free)?;
     let kernel = KernelInfo {
         release: facts.release,
         page_table_levels: facts.page_table_levels,

@@ -81,6 +81,9 @@ impl Sweeper<'_, '_> {
 
     fn stretch(&mut self, start: Pfn, stretch: Stretch) -> Result<(), SurveyError> {
         let size = self.facts.page.size;
+        // Also the structures that are jumped over lie in pages that cannot be free.
+        let span = (stretch.end.0 - start.0) * size as u64;
+        self.memory.claim(stretch.mem_map.struct_of(start), span)?;
         let mut buf = std::mem::take(&mut self.buf);
         let (mut at, mut want) = (start, FIRST_READ);
         while at < stretch.end {

@@ -8,7 +8,15 @@ use crate::ram::Ram;
 use crate::sweep::Sweep;
 
 /// Refuses a sweep that contradicts itself or the agent.
-pub(crate) fn check(sweep: &Sweep, facts: &Facts, ram: &Ram<'_>, mem_free: Option<Bytes>) -> Result<(), SurveyError> {
+///
+/// `free` holds the free blocks and the pages that a balloon took.
+pub(crate) fn check(
+    sweep: &Sweep,
+    free: &PageSet,
+    facts: &Facts,
+    ram: &Ram<'_>,
+    mem_free: Option<Bytes>,
+) -> Result<(), SurveyError> {
     if sweep.sections == 0 {
         return Err(SurveyError::NoSections);
     }
@@ -19,7 +27,7 @@ pub(crate) fn check(sweep: &Sweep, facts: &Facts, ram: &Ram<'_>, mem_free: Optio
     if let Some(reported) = mem_free {
         not_more_than_reported(&sweep.buddy, reported, ram.layout().len())?;
     }
-    match ram.touched_page_in(&sweep.buddy) {
+    match ram.own_page_in(free) {
         Some(page) => Err(SurveyError::OwnStructureFree { page }),
         None => Ok(()),
     }
