@@ -23,7 +23,10 @@ const MAX_DISKS: usize = 16;
 pub(super) enum Start<'a> {
     Boot(&'a Boot),
     /// RAM from this file; the device state comes later over QMP.
-    Restore { ram: &'a Path, state: &'a Path },
+    Restore {
+        ram: &'a Path,
+        state: &'a Path,
+    },
 }
 
 /// All arguments after the program's name. The machine waits for `cont`, or for `migrate-incoming`.

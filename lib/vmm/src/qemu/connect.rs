@@ -13,6 +13,8 @@ use super::command_line::{CONSOLE_SOCKET, QMP_SOCKET};
 use super::process::Process;
 use crate::qmp::{Qmp, QmpError};
 
+/// How long after a broken connection the end of the process may take to show.
+pub(super) const END_SHOWS: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_millis(5);
 
 /// Connections to a QEMU that takes commands.
@@ -34,12 +36,18 @@ pub(super) async fn connect(
         let qmp = Qmp::negotiate(when_listening(dir, QMP_SOCKET).await, deadline).await?;
         Ok(Connections { qmp, console })
     };
-    tokio::select! {
-        connected = timeout(deadline, talk) => Some(connected.unwrap_or_else(|_| {
+    let connected = tokio::select! {
+        connected = timeout(deadline, talk) => connected.unwrap_or_else(|_| {
             Err(QmpError::Deadline { command: "greeting".into(), after: deadline })
-        })),
-        _ = process.ended() => None,
+        }),
+        _ = process.ended() => return None,
+    };
+    // A process that is ending closes its sockets first.
+    let broken = connected.as_ref().is_err_and(|e| !matches!(e, QmpError::Deadline { .. }));
+    if broken && timeout(END_SHOWS, process.ended()).await.is_ok() {
+        return None;
     }
+    Some(connected)
 }
 
 async fn when_listening(dir: &Path, name: &str) -> UnixStream {

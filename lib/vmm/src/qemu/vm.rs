@@ -13,7 +13,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::connect::Connections;
+use super::connect::{Connections, END_SHOWS};
 use super::probe::Deadlines;
 use super::process::Process;
 use super::ram_clone::CloneRam;
@@ -22,9 +22,6 @@ use super::record::{self, RamPlace, Record};
 use super::tail::Outputs;
 use crate::qmp::Qmp;
 use crate::{ExitReason, QmpError, Result, RunState, Vm, VmSpec, VmmError};
-
-/// How long after a broken connection the process's end may take to show.
-const END_SHOWS: Duration = Duration::from_secs(1);
 
 /// A VM whose QEMU takes commands.
 pub(super) struct QemuVm {

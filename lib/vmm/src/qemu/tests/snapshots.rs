@@ -1,0 +1,134 @@
+//! Saving, restoring, and reading RAM.
+
+use super::guest::{COUNTER, Program, WRITTEN_FROM, WRITTEN_PAGES};
+use super::*;
+use crate::{RunState, VmmError};
+use dormouse_guest_mem::{PAGE_SIZE, PageIndex};
+
+fn count(ram: &[u8]) -> u32 {
+    u32::from_le_bytes(ram[COUNTER..COUNTER + 4].try_into().unwrap())
+}
+
+/// Lets a paused VM run until its guest has gone on for a good while, and pauses it.
+async fn run_on(vm: &QemuVm) {
+    vm.resume().await.unwrap();
+    assert_eq!(vm.run_state().await.unwrap(), RunState::Running);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    vm.pause().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_booted_vms_ram_reads_as_qemu_sees_it() {
+    let bench = Bench::new().await;
+    let vm = bench.boot("vm", Program::Count).await;
+    vm.pause().await.unwrap();
+    // First: when QEMU reads untouched pages itself, they are allocated.
+    let known = vm.paused_ram().unwrap().populated().unwrap().iter().map(|r| r.end - r.start).sum::<u64>();
+    assert!(known < RAM.0 / 2, "untouched RAM should be known to be zero, but {known} bytes are populated");
+    let ram = populated(vm.paused_ram().unwrap().as_ref());
+    assert!(ram == seen_by_qemu(&vm, &bench.dir("vm")).await, "RAM differs from QEMU's view");
+    assert!(count(&ram) > 0);
+    vm.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn two_vms_go_on_from_one_snapshot_each_for_itself_and_leave_it_as_it_was() {
+    let bench = Bench::new().await;
+    let vm = bench.boot("source", Program::Count).await;
+    vm.pause().await.unwrap();
+    let snapshot = Snapshot::take(&bench, &vm, "first").await;
+    vm.kill().await.unwrap();
+    let base = fs::read(&snapshot.ram).unwrap();
+
+    let (one, two) = (bench.restore("one", &snapshot).await.unwrap(), bench.restore("two", &snapshot).await.unwrap());
+    for clone in [&one, &two] {
+        assert_eq!(clone.run_state().await.unwrap(), RunState::Paused);
+        let ram = populated(clone.paused_ram().unwrap().as_ref());
+        assert_eq!(count(&ram), count(&base));
+    }
+    run_on(&one).await;
+    let after = populated(one.paused_ram().unwrap().as_ref());
+    assert!(count(&after) > count(&base), "the first goes on");
+    let other = populated(two.paused_ram().unwrap().as_ref());
+    assert_eq!(count(&other), count(&base), "the second does not notice");
+    run_on(&two).await;
+    assert_eq!(blake3::hash(&base), blake3::hash(&fs::read(&snapshot.ram).unwrap()), "the RAM file has changed");
+    one.kill().await.unwrap();
+    two.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_restored_vms_ram_is_the_file_and_exactly_the_pages_that_it_wrote() {
+    let bench = Bench::new().await;
+    let vm = bench.boot("source", Program::Count).await;
+    vm.pause().await.unwrap();
+    let snapshot = Snapshot::take(&bench, &vm, "first").await;
+    vm.kill().await.unwrap();
+    let base = fs::read(&snapshot.ram).unwrap();
+
+    let clone = bench.restore("clone", &snapshot).await.unwrap();
+    run_on(&clone).await;
+    let seen = seen_by_qemu(&clone, &bench.dir("clone")).await;
+    let ram = clone.clone_ram(&snapshot.ram).unwrap();
+    assert!(populated(&ram) == seen, "populated ranges do not give what QEMU sees");
+    let mut unaligned = vec![0; seen.len() - 777];
+    ram.read_at(777, &mut unaligned).unwrap();
+    assert!(unaligned == seen[777..], "a read across copied and shared pages differs");
+
+    for (page, (now, before)) in seen.chunks(PAGE_SIZE).zip(base.chunks(PAGE_SIZE)).enumerate() {
+        assert!(
+            now == before || ram.dirty().contains(PageIndex(page as u32)),
+            "page {page} is not known to be written"
+        );
+    }
+    let written = WRITTEN_FROM / PAGE_SIZE..WRITTEN_FROM / PAGE_SIZE + WRITTEN_PAGES;
+    assert!(written.clone().all(|p| ram.dirty().contains(PageIndex(p as u32))));
+    let surplus = ram.dirty().len() as usize - written.len();
+    assert!(surplus < 64, "{surplus} pages more than the guest writes count as written");
+    let mut past = [0; 2];
+    assert!(ram.read_at(RAM.0 - 1, &mut past).is_err(), "reading past the end");
+    clone.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_snapshot_of_a_restored_vm_restores_as_well() {
+    let bench = Bench::new().await;
+    let vm = bench.boot("source", Program::Count).await;
+    vm.pause().await.unwrap();
+    let first = Snapshot::take(&bench, &vm, "first").await;
+    vm.kill().await.unwrap();
+    let clone = bench.restore("clone", &first).await.unwrap();
+    run_on(&clone).await;
+    let second = Snapshot::take(&bench, &clone, "second").await;
+    run_on(&clone).await;
+    clone.kill().await.unwrap();
+
+    let grandchild = bench.restore("grandchild", &second).await.unwrap();
+    let ram = populated(grandchild.paused_ram().unwrap().as_ref());
+    let (first, second) = (fs::read(&first.ram).unwrap(), fs::read(&second.ram).unwrap());
+    assert!(count(&first) < count(&second));
+    let differing = ram.chunks(PAGE_SIZE).zip(second.chunks(PAGE_SIZE)).filter(|(a, b)| a != b).count();
+    assert!(differing <= 8, "{differing} pages differ before the guest ran: loading a state may touch a few only");
+    assert_eq!(count(&ram), count(&second));
+    run_on(&grandchild).await;
+    assert!(count(&populated(grandchild.paused_ram().unwrap().as_ref())) > count(&second));
+    grandchild.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn two_saves_of_one_pause_are_equal_and_need_the_pause() {
+    let bench = Bench::new().await;
+    let vm = bench.boot("vm", Program::Count).await;
+    let running = vm.save_device_state("state").await.unwrap_err();
+    assert!(matches!(running, VmmError::WrongState { needed: RunState::Paused, found: RunState::Running }));
+    assert!(matches!(vm.paused_ram().err(), Some(VmmError::WrongState { .. })));
+    vm.pause().await.unwrap();
+    vm.pause().await.unwrap();
+    let (one, two) = (vm.save_device_state("one").await.unwrap(), vm.save_device_state("two").await.unwrap());
+    let (one, two) = (fs::read(one).unwrap(), fs::read(two).unwrap());
+    assert!(one == two && one.len() > 10_000);
+    for bad in ["", "..", "a/b", "/tmp/x"] {
+        assert!(matches!(vm.save_device_state(bad).await, Err(VmmError::BadSpec { .. })), "{bad:?}");
+    }
+    vm.kill().await.unwrap();
+}
