@@ -1,5 +1,13 @@
 //! The image in `tests/fixtures/v1` was written by the first release and is never written again: it must be readable for
 //! ever, whatever the writer does by then.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 

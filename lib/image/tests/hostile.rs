@@ -1,4 +1,12 @@
 //! Images with right checksums that lie: written by hand, field by field, as a stranger would.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
 
 mod support;
 
