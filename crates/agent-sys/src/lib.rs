@@ -7,8 +7,10 @@ mod child;
 mod fitrim;
 mod pty;
 mod random;
+mod reap;
 
 pub use child::{ChildSetup, Credentials, prepare_child};
 pub use fitrim::trim;
 pub use pty::{Pty, TerminalSize, open_pty, resize};
 pub use random::{add_entropy, reseed};
+pub use reap::{peek_exited_child, reap_exited_child};

@@ -1,1 +1,16 @@
-//! The guest agent's subsystems.
+//! The guest agent's subsystems, each a module named by its concept. They run inside a guest as well as in a plain process.
+#![forbid(unsafe_code)]
+
+mod access;
+mod agent;
+pub mod boot;
+mod files;
+mod filesystem;
+mod identity;
+mod init;
+mod process;
+mod server;
+mod snapshot;
+
+pub use agent::{Agent, AgentOptions, Durations, Guest};
+pub use server::serve;

@@ -1,0 +1,103 @@
+//! The agent as a whole: its options and the subsystems that requests share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::access::Access;
+use crate::identity::UserDatabase;
+use crate::init::Settings;
+use crate::process::{Children, Registry};
+use crate::server::Connections;
+use crate::snapshot::Snapshot;
+
+/// Times that tests shorten.
+#[derive(Clone, Copy, Debug)]
+pub struct Durations {
+    /// A prepare that no snapshot follows is undone after this.
+    pub watchdog: Duration,
+    /// An ended process can still be attached to for this long.
+    pub late_connect: Duration,
+}
+
+impl Default for Durations {
+    fn default() -> Self {
+        Self { watchdog: Duration::from_secs(30), late_connect: Duration::from_secs(30) }
+    }
+}
+
+/// What an agent that owns a whole guest may do to it. A plain process has none of this.
+#[derive(Clone, Debug)]
+pub struct Guest {
+    /// Mount point of the overlay disk: what prepare flushes and trims.
+    pub overlay: PathBuf,
+    /// cgroup v2 directory that user processes live in and that prepare freezes.
+    pub user_cgroup: PathBuf,
+}
+
+/// Options of an agent.
+#[derive(Clone, Debug)]
+pub struct AgentOptions {
+    /// User for requests that name none, until `/init` says otherwise.
+    pub default_user: String,
+    /// `None` runs as a plain process: no clock, host name, random pool, cgroup or disk is touched.
+    pub guest: Option<Guest>,
+    /// User database.
+    pub passwd: PathBuf,
+    /// Group database.
+    pub group: PathBuf,
+    /// Times.
+    pub durations: Durations,
+}
+
+impl AgentOptions {
+    /// Options of a plain process on this system's own user database.
+    pub fn plain(default_user: impl Into<String>) -> Self {
+        Self {
+            default_user: default_user.into(),
+            guest: None,
+            passwd: "/etc/passwd".into(),
+            group: "/etc/group".into(),
+            durations: Durations::default(),
+        }
+    }
+}
+
+/// A running agent. All requests share one.
+#[derive(Debug)]
+pub struct Agent {
+    pub(crate) guest: Option<Guest>,
+    pub(crate) access: Access,
+    pub(crate) settings: Settings,
+    pub(crate) users: UserDatabase,
+    pub(crate) processes: Registry,
+    pub(crate) snapshot: Snapshot,
+    pub(crate) connections: Connections,
+}
+
+impl Agent {
+    /// Creates an agent. Nothing is touched or listened on yet.
+    pub fn new(options: AgentOptions) -> Arc<Self> {
+        let users = UserDatabase::new(options.passwd, options.group);
+        Arc::new(Self {
+            access: Access::default(),
+            settings: Settings::new(options.default_user),
+            users,
+            processes: Registry::new(Children::default(), options.durations.late_connect),
+            snapshot: Snapshot::new(options.durations.watchdog),
+            connections: Connections::default(),
+            guest: options.guest,
+        })
+    }
+
+    /// Name of the user that this process runs as, or its number where it has no name.
+    pub fn own_user() -> String {
+        let users = UserDatabase::new("/etc/passwd".into(), "/etc/group".into());
+        users.names().user(rustix::process::geteuid().as_raw())
+    }
+
+    /// Reaps orphans that the kernel gives to PID 1, for ever. Children of the agent itself are left to their owners.
+    pub async fn reap_orphans(&self) -> std::io::Result<()> {
+        self.processes.children().reap_orphans().await
+    }
+}

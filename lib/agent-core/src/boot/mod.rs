@@ -1,0 +1,85 @@
+//! Booting a guest as PID 1: from the initramfs to a joined root file system with network.
+//!
+//! The disks: `/dev/vda` is the base (ext4, read-only), `/dev/vdb` the sandbox's overlay (ext4, formatted before).
+
+mod cmdline;
+mod console;
+mod modules;
+mod mounts;
+mod netlink;
+mod network;
+mod rootfs;
+
+pub use console::log;
+
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+use crate::agent::Guest;
+use cmdline::Cmdline;
+
+/// Where the overlay disk stays mounted in the booted guest.
+const OVERLAY: &str = "/run/dormouse/overlay";
+/// cgroup of user processes.
+const USER_CGROUP: &str = "/sys/fs/cgroup/user";
+
+/// Why a boot failed.
+#[derive(Debug, Error)]
+#[error("cannot {what}: {source}")]
+pub struct BootError {
+    what: String,
+    source: std::io::Error,
+}
+
+trait Doing<T> {
+    /// Names what was being done.
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T, BootError>;
+}
+
+impl<T, E: Into<std::io::Error>> Doing<T> for Result<T, E> {
+    fn doing(self, what: impl FnOnce() -> String) -> Result<T, BootError> {
+        self.map_err(|error| BootError { what: what(), source: error.into() })
+    }
+}
+
+/// Boots. To be called once, first thing, by a process that is PID 1 of a guest in its initramfs.
+pub fn boot() -> Result<Guest, BootError> {
+    mounts::early()?;
+    let cmdline = Cmdline::parse(&std::fs::read_to_string("/proc/cmdline").doing(|| "read /proc/cmdline".into())?);
+    modules::load_all(Path::new("/dormouse"))?;
+    rootfs::switch()?;
+    mounts::late()?;
+    if let Some(name) = &cmdline.hostname {
+        crate::init::set_hostname(name).doing(|| format!("set the host name {name}"))?;
+    }
+    network::configure(&cmdline)?;
+    make_user_cgroup()?;
+    protect_from_oom();
+    Ok(Guest { overlay: PathBuf::from(OVERLAY), user_cgroup: PathBuf::from(USER_CGROUP) })
+}
+
+fn make_user_cgroup() -> Result<(), BootError> {
+    std::fs::create_dir_all(USER_CGROUP).doing(|| format!("make the cgroup {USER_CGROUP}"))
+}
+
+/// PID 1 is never killed, but its memory would count; children take the score back.
+fn protect_from_oom() {
+    if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-1000") {
+        log(&format!("cannot lower the own OOM score: {error}"));
+    }
+}
+
+/// Tells the reason on the console and powers the guest off. Returns only if even that fails.
+pub fn fail(reason: &str) {
+    log(reason);
+    power_off();
+}
+
+/// Flushes the disks and powers the guest off.
+pub fn power_off() {
+    rustix::fs::sync();
+    if let Err(error) = rustix::system::reboot(rustix::system::RebootCommand::PowerOff) {
+        log(&format!("cannot power off: {error}"));
+    }
+}

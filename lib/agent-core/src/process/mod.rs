@@ -1,0 +1,15 @@
+//! Processes: starting them, feeding them, following them, ending them.
+
+mod children;
+mod command;
+mod event;
+mod output;
+mod pipe;
+mod registry;
+mod rpc;
+mod running;
+mod start;
+
+pub(crate) use children::Children;
+pub(crate) use registry::Registry;
+pub(crate) use rpc::ProcessRpc;

@@ -1,0 +1,76 @@
+//! Accepting and serving connections.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tower::ServiceExt;
+
+use super::connections::{ConnectionId, Order};
+use super::routes::routes;
+use crate::agent::Agent;
+
+/// A client that takes longer for the head of a request is cut off.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
+/// Pause after a failed accept, which nearly always means that descriptors ran out.
+const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Serves `agent` on `listener` until the future is dropped. Connections go on in tasks of their own.
+pub async fn serve(agent: Arc<Agent>, listener: TcpListener) {
+    let routes = routes(Arc::clone(&agent));
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let (id, orders) = agent.connections.register();
+                let (agent, routes) = (Arc::clone(&agent), routes.clone());
+                tokio::spawn(async move {
+                    connection(stream, routes, id, orders).await;
+                    agent.connections.forget(id);
+                });
+            }
+            Err(_) => tokio::time::sleep(ACCEPT_RETRY).await,
+        }
+    }
+}
+
+async fn connection(stream: TcpStream, routes: axum::Router, id: ConnectionId, mut orders: watch::Receiver<Order>) {
+    // A failure only costs latency.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(id);
+        let routes = routes.clone();
+        async move {
+            let Ok(response) = routes.oneshot(request.map(Body::new)).await;
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let mut connection = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIMEOUT)
+            .serve_connection(TokioIo::new(stream), service)
+    );
+    loop {
+        tokio::select! {
+            // Errors are the client's: it went away or does not speak HTTP.
+            _ = connection.as_mut() => return,
+            changed = orders.changed() => {
+                let order = *orders.borrow_and_update();
+                match order {
+                    Order::Serve if changed.is_ok() => {}
+                    Order::Finish if changed.is_ok() => connection.as_mut().graceful_shutdown(),
+                    _ => return,
+                }
+            }
+        }
+    }
+}

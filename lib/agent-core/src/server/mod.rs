@@ -1,0 +1,10 @@
+//! HTTP/1.1 server: routes, connections, error bodies.
+
+mod connections;
+mod error;
+mod listener;
+mod routes;
+
+pub(crate) use connections::{ConnectionId, Connections};
+pub(crate) use error::HttpError;
+pub use listener::serve;

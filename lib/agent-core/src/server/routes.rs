@@ -1,0 +1,41 @@
+//! Which path means what.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use connectrpc::{ConnectRpcService, Limits};
+use http::StatusCode;
+
+use crate::access::require_token;
+use crate::agent::Agent;
+use crate::files::{download, upload};
+use crate::filesystem::FilesystemRpc;
+use crate::init::init;
+use crate::process::ProcessRpc;
+use crate::snapshot::{abort, prepare, refuse_while_prepared};
+
+/// Largest body of a control route.
+const MAX_CONTROL_BODY: usize = 1 << 20;
+/// Largest message of an RPC.
+const MAX_MESSAGE: usize = 4 << 20;
+
+pub(super) fn routes(agent: Arc<Agent>) -> Router {
+    let rpc = connectrpc::Router::new()
+        .add_service(Arc::new(ProcessRpc::new(Arc::clone(&agent))))
+        .add_service(Arc::new(FilesystemRpc::new(Arc::clone(&agent))));
+    let limits = Limits::default().with_max_request_body_size(MAX_MESSAGE).with_max_message_size(MAX_MESSAGE);
+    let user = Router::new()
+        .route("/files", get(download).post(upload).layer(DefaultBodyLimit::disable()))
+        .fallback_service(ConnectRpcService::new(rpc).with_limits(limits))
+        .layer(from_fn_with_state(Arc::clone(&agent), refuse_while_prepared));
+    let control = Router::new()
+        .route("/health", get(|| async { (StatusCode::NO_CONTENT, [("cache-control", "no-store")]) }))
+        .route("/init", post(init))
+        .route("/snapshot/prepare", post(prepare))
+        .route("/snapshot/abort", post(abort))
+        .layer(DefaultBodyLimit::max(MAX_CONTROL_BODY));
+    control.merge(user).layer(from_fn_with_state(Arc::clone(&agent), require_token)).with_state(agent)
+}
