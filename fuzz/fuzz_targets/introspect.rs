@@ -3,6 +3,8 @@
 //! Input: one byte of shape and flags, one of note placement, then patches of (place: 4 bytes, length: 1 byte, bytes).
 #![no_main]
 
+use std::sync::LazyLock;
+
 use dormouse_guest_mem::{Bytes, GuestAddr, PageClass, Pfn};
 use dormouse_introspect::testing::{Guest, Shape, Use};
 use dormouse_introspect::{NoteLocation, Request, Survey, survey};
@@ -14,7 +16,7 @@ const BYTES_BASE: u64 = 1 << 20;
 
 fuzz_target!(|input: &[u8]| {
     let Some((&[flags, place], patches)) = input.split_first_chunk::<2>() else { return };
-    let mut guest = populated(flags);
+    let Some(mut guest) = GUESTS.get(usize::from(flags & 7)).cloned() else { return };
     patch(&mut guest, patches);
     let request = Request {
         note: note(&guest, flags, place),

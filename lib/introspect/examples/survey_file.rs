@@ -10,6 +10,7 @@ use std::error::Error;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
+use std::time::Instant;
 use std::{env, fs, io};
 
 use dormouse_guest_mem::{Bytes, GuestAddr, PageClass, PageIndex, RamLayout, RamRegion, RamSource};
@@ -60,10 +61,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         note: option("--note").map(|n| n.parse()).transpose()?,
         mem_free: option("--mem-free").map(|k| k.parse::<u64>()).transpose()?.map(|kib| Bytes(kib << 10)),
     };
-    let start = cpu_ms();
+    let start = Instant::now();
     let found = survey(&request)?;
-    let ms = cpu_ms() - start;
-    println!("{:?}\n{:?}\n{ms:.2} ms of CPU, free {}", found.kernel, found.work, found.free.bytes());
+    let ms = start.elapsed().as_secs_f64() * 1e3;
+    println!("{:?}\n{:?}\n{ms:.2} ms on one thread, free {}", found.kernel, found.work, found.free.bytes());
     for class in PageClass::ALL {
         println!("{class:?}: {}", Bytes::of_pages(found.classes.count(class).into()));
     }
@@ -71,12 +72,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         compare(&found, &layout, &fs::read(flags)?);
     }
     Ok(())
-}
-
-/// CPU time of this process so far; `/proc/self/schedstat` starts with it in nanoseconds.
-fn cpu_ms() -> f64 {
-    let stat = fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
-    stat.split(' ').next().and_then(|ns| ns.parse::<f64>().ok()).map_or(f64::NAN, |ns| ns / 1e6)
 }
 
 fn layout(len: u64, below: u64) -> Result<RamLayout, Box<dyn Error>> {

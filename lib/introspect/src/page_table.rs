@@ -81,3 +81,44 @@ impl AddressSpace {
         Ok(usize::try_from(index).ok().and_then(|i| entries.get(i)).map_or(0, |e| u64::from_le_bytes(*e)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dormouse_guest_mem::{RamLayout, RamRegion};
+
+    use super::*;
+    use crate::testing::SparseRam;
+
+    /// Four levels from 0x1000 on, one table each; the entries of address 0 lead down to a 4 KiB page at 0x8000.
+    fn tables() -> SparseRam {
+        let mut ram = SparseRam::new(0x10000);
+        for (at, entry) in [(0x1000, 0x2003), (0x2000, 0x3003), (0x3000, 0x4003), (0x4000, 0x8003)] {
+            ram.write(at, &u64::to_le_bytes(entry));
+        }
+        // With the PAT bit, which has the place of an address bit.
+        ram.write(0x2008, &(0x4000_1083u64 | 1 << 63).to_le_bytes());
+        ram.write(0x3008, &0x0060_1083u64.to_le_bytes());
+        ram
+    }
+
+    fn walk(va: u64) -> Walk {
+        let source = tables();
+        let layout = RamLayout::new(vec![RamRegion { guest: GuestAddr(0), offset: 0, len: 0x10000 }]).unwrap();
+        let mut ram = Ram::new(&source, &layout).unwrap();
+        AddressSpace::new(GuestAddr(0x1000), 4).walk(&mut ram, VirtAddr(va)).unwrap()
+    }
+
+    #[test]
+    fn a_walk_ends_at_small_large_and_huge_pages() {
+        assert_eq!(walk(0x123), Walk::Mapped { addr: GuestAddr(0x8123), left: 0xedd });
+        assert_eq!(walk(0x20_0123), Walk::Mapped { addr: GuestAddr(0x60_0123), left: 0x1f_fedd });
+        assert_eq!(walk(0x4000_0123), Walk::Mapped { addr: GuestAddr(0x4000_0123), left: 0x3fff_fedd });
+    }
+
+    #[test]
+    fn a_walk_that_leads_nowhere_says_how_far() {
+        assert_eq!(walk(0x1123), Walk::Unmapped { left: 0xedd });
+        assert_eq!(walk(0x8000_0000), Walk::Unmapped { left: 0x4000_0000 });
+        assert_eq!(walk(1 << 39), Walk::Unmapped { left: 1 << 39 });
+    }
+}

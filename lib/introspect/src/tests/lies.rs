@@ -94,6 +94,18 @@ fn a_kernel_that_calls_its_own_structures_free_is_not_believed() {
 }
 
 #[test]
+fn page_structures_that_were_jumped_over_cannot_be_free_either() {
+    let mut guest = guest();
+    guest.free_block(Pfn(1024), 10);
+    guest.free_block(QUIET, 10);
+    // Holds the structures of pages within the second block, which are never read.
+    let unread = guest.struct_page(Pfn(QUIET.0 + 256)).pfn();
+    guest.free_block(unread, 0);
+    let page = guest.layout.page_of(unread).unwrap();
+    assert_eq!(guest.survey(), Err(SurveyError::OwnStructureFree { page }));
+}
+
+#[test]
 fn page_tables_that_point_to_themselves_end() {
     for shape in shapes() {
         let mut guest = Guest::new(shape);
@@ -122,6 +134,14 @@ fn sections_without_mapped_structures_are_not_enough() {
         guest.write(entry, &0xffff_c000_0000_000f_u64.to_le_bytes());
     }
     assert_eq!(guest.survey(), Err(SurveyError::NoPageStructs));
+}
+
+#[test]
+fn sections_past_the_end_of_their_table_do_not_exist() {
+    let mut guest = guest();
+    assert_eq!(guest.survey().unwrap().kernel.sections, 3);
+    guest.set_fact("LENGTH(mem_section)", "1");
+    assert_eq!(guest.survey().unwrap().kernel.sections, 2);
 }
 
 #[test]

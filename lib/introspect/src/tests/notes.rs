@@ -15,6 +15,13 @@ fn a_note_that_nobody_named_is_found_by_searching() {
 }
 
 #[test]
+fn the_search_passes_over_notes_that_no_kernel_wrote() {
+    let mut guest = guest();
+    guest.write(GuestAddr(8 << 12), b"\x0b\0\0\0\x10\0\0\0\0\0\0\0VMCOREINFO\0\0SOMETHING=else");
+    assert_eq!(find_note(&guest.ram, &guest.layout).unwrap().addr, guest.note().addr);
+}
+
+#[test]
 fn a_guest_without_a_note_has_none() {
     let guest = guest();
     let empty = SparseRam::new(guest.layout.len().0);
