@@ -95,7 +95,7 @@ pub trait Vm: Send + Sync {
     async fn save_device_state(&self, file_in_dir: &str) -> Result<PathBuf>;
 
     /// The RAM, to be read while the VM stays paused; after [`resume`](Self::resume) what it gives is a mixture.
-    /// Blocks for some milliseconds per GiB.
+    /// Blocks for some 20 ms per GiB of a restored VM. Reads may fail once the VM is gone.
     ///
     /// # Errors
     /// [`WrongState`](crate::VmmError::WrongState) unless this object paused the VM or found it paused;

@@ -151,9 +151,9 @@ async fn another_machine_type_is_seen_in_the_fingerprint_before_it_is_tried() {
     let mismatch = here.qemu.fingerprint(&spec).mismatch(&there.qemu.fingerprint(&spec)).unwrap();
     let expected = format!("machine is {} here but pc-q35-8.2 in the snapshot", here.qemu.facts().machine);
     assert_eq!(mismatch, expected);
-    let more_cpus = VmSpec { vcpus: 2, ..spec.clone() };
+    let more_cpus = VmSpec { vcpus: 3, ..spec.clone() };
     let mismatch = here.qemu.fingerprint(&spec).mismatch(&here.qemu.fingerprint(&more_cpus)).unwrap();
-    assert_eq!(mismatch, "vcpus is 1 here but 2 in the snapshot");
+    assert_eq!(mismatch, "vcpus is 2 here but 3 in the snapshot");
 }
 
 async fn older_machine() -> Bench {

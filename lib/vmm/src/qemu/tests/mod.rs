@@ -60,7 +60,7 @@ impl Bench {
         fs::File::create(&overlay).unwrap().set_len(1 << 20).unwrap();
         let disk = |id: &str, file, read_only| Disk { id: id.into(), file, read_only };
         VmSpec {
-            vcpus: 1,
+            vcpus: 2,
             ram: RAM,
             five_level_paging: false,
             disks: vec![disk("base", self.folder.path().join("base"), true), disk("overlay", overlay, false)],

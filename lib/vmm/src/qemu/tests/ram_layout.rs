@@ -5,7 +5,7 @@ use super::*;
 #[tokio::test]
 async fn ram_lies_where_qemu_says_below_and_above_the_hole() {
     let bench = Bench::new().await;
-    for mib in [512, 2048, 6144] {
+    for mib in [512, 2048, 2815, 2816, 6144] {
         let dir = bench.dir(&mib.to_string());
         let spec = VmSpec { ram: Bytes::mib(mib), ..bench.spec(&dir) };
         let vm = launch::boot(&bench.qemu, &dir, &spec, &bench.program(guest::Program::Count)).await.unwrap();
