@@ -19,7 +19,7 @@ fn a_directory_becomes_a_clean_base_disk_with_owners_modes_and_attributes_kept()
     fsck(&artifacts.base_disk);
     fsck(&artifacts.overlay_disk);
     let stat = debugfs(&artifacts.base_disk, "stat /usr/bin/tool");
-    assert!(stat.contains("Mode:  4755") && stat.contains("User:    42") && stat.contains("Group:    43"), "{stat}");
+    assert!(stat.contains("Mode:  04755") && stat.contains("User:    42") && stat.contains("Group:    43"), "{stat}");
     assert!(stat.contains("user.colour"), "{stat}");
     assert!(debugfs(&artifacts.base_disk, "stat /dev/zero").contains("05"), "a device stays a device");
     let passwd = debugfs(&artifacts.base_disk, "cat /etc/passwd");
@@ -92,7 +92,10 @@ fn every_usual_compression_of_an_archive_gives_the_same_files() {
         let artifacts = world.build(&world.recipe(RootfsSource::Tar(archive)), &Recorder::default()).unwrap();
         fsck(&artifacts.base_disk);
         let stat = debugfs(&artifacts.base_disk, "stat /usr/bin/tool");
-        assert!(stat.contains("Mode:  4755") && stat.contains("User:    42") && stat.contains("user.colour"), "{stat}");
+        assert!(
+            stat.contains("Mode:  04755") && stat.contains("User:    42") && stat.contains("user.colour"),
+            "{stat}"
+        );
     }
 }
 
