@@ -1,0 +1,8 @@
+//! One sandbox: what may happen to it in which phase ([`decide`]), and the one task that makes it happen ([`owner`]).
+
+mod decide;
+mod handle;
+mod owner;
+
+pub(crate) use handle::{Command, Handle};
+pub(crate) use owner::{Owner, in_time};

@@ -1,0 +1,63 @@
+//! Looking into a snapshot: where every byte of RAM went.
+
+use dormouse_guest_mem::Bytes;
+use dormouse_image::{ImageReader, PageKind};
+
+use super::Stored;
+use super::report::Report;
+use super::stored::{DEVICE_STATE, MEMORY, OVERLAY, allocated};
+use crate::{ClassRow, Inspection, MapRun, RamMap, Result};
+
+impl Stored {
+    /// Where every byte of RAM went, and what the snapshot costs.
+    pub(crate) fn inspect(&self) -> Result<Inspection> {
+        let reader = self.reader()?;
+        let report = Report::read(&self.manifest.report, &self.manifest.introspection);
+        let summary = reader.summary();
+        let bytes = |pages: u32| Bytes::of_pages(pages.into());
+        let rows =
+            summary.by_class.iter().filter(|(_, count)| count.pages_total() > 0).map(|(class, count)| ClassRow {
+                class: *class,
+                total: bytes(count.pages_total()),
+                zero: bytes(count.zero),
+                data: bytes(count.data),
+            });
+        Ok(Inspection {
+            snapshot: self.id.clone(),
+            template: self.manifest.template.parse().map_err(|e: crate::BadId| self.damaged(&e))?,
+            created: self.manifest.created.parse().map_err(|e: jiff::Error| self.damaged(&e))?,
+            ram: reader.layout().len(),
+            free: bytes(summary.pages.free),
+            zero: bytes(summary.pages.zero),
+            kept: bytes(summary.pages.data),
+            memory_on_disk: allocated(&self.dir.join(MEMORY)),
+            device_state_on_disk: allocated(&self.dir.join(DEVICE_STATE)),
+            overlay_on_disk: allocated(&self.dir.join(OVERLAY)),
+            classes: rows.collect(),
+            introspection: report.introspection,
+            comparison: report.comparison,
+            steps: report.steps,
+        })
+    }
+
+    /// The whole RAM as runs of pages that were treated alike.
+    pub(crate) fn ram_map(&self) -> Result<RamMap> {
+        let reader = self.reader()?;
+        let runs = reader.runs().map(|run| MapRun {
+            start: run.pages.start,
+            pages: run.pages.len() as u32,
+            class: run.class,
+            stored: run.kind == PageKind::Data,
+        });
+        Ok(RamMap { layout: reader.layout().clone(), runs: runs.collect() })
+    }
+
+    /// Checks every byte of the memory image.
+    pub(crate) fn verify(&self) -> Result<()> {
+        self.reader()?.verify(&()).map_err(|e| self.damaged(&e))
+    }
+
+    fn reader(&self) -> Result<ImageReader> {
+        ImageReader::open(&self.memory_file(), Some(&self.image_root())).map_err(|e| self.damaged(&e))
+    }
+}

@@ -1,0 +1,16 @@
+//! Snapshots: taking one of a running VM, starting VMs from one, looking into one.
+
+mod device_state;
+mod inspect;
+mod overlay;
+mod ram_cache;
+mod report;
+mod restore;
+mod stored;
+mod take;
+
+pub(crate) use overlay::copy_disk;
+pub(crate) use ram_cache::RamCache;
+pub(crate) use restore::{Made, OVERLAY, Start, free_port, restore};
+pub(crate) use stored::{Stored, allocated, remove_dir};
+pub(crate) use take::{Subject, call_off, take};

@@ -1,0 +1,88 @@
+//! Unpacked RAM files that VMs map privately, one for all VMs started from the same memory image.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dormouse_image::{ImageReader, ImageRoot, MaterialiseError};
+
+use super::Stored;
+use crate::{Error, Result};
+
+/// RAM files by the root of the image that they were unpacked from.
+///
+/// A VM gets a hard link of its own, so dropping a file from the cache never takes it from a VM that runs on it.
+#[derive(Debug)]
+pub(crate) struct RamCache {
+    dir: PathBuf,
+    threads: usize,
+    /// One lock for each image that is being unpacked: the second caller waits for the first one's file.
+    unpacking: Mutex<HashMap<ImageRoot, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+impl RamCache {
+    pub(crate) fn new(dir: PathBuf, threads: usize) -> Self {
+        Self { dir, threads, unpacking: Mutex::default() }
+    }
+
+    /// Makes `link` a name of the RAM file of this snapshot, unpacking it first if needed. Every byte was checked.
+    pub(crate) async fn link(self: &Arc<Self>, stored: &Stored, link: &Path) -> Result<()> {
+        let root = stored.image_root();
+        let lock = Arc::clone(self.locks().entry(root).or_default());
+        let unpacked = {
+            let _one_at_a_time = lock.lock().await;
+            let (cache, stored, link) = (Arc::clone(self), stored.clone(), link.to_owned());
+            crate::blocking(move || cache.link_blocking(&stored, &link)).await
+        };
+        let mut locks = self.locks();
+        if locks.get(&root).is_some_and(|held| Arc::strong_count(held) <= 2) {
+            locks.remove(&root);
+        }
+        unpacked
+    }
+
+    /// Forgets the RAM file of an image whose snapshot is removed.
+    pub(crate) fn forget(&self, root: ImageRoot) {
+        // It may never have been unpacked.
+        let _ = fs::remove_file(self.file(root));
+    }
+
+    fn locks(&self) -> std::sync::MutexGuard<'_, HashMap<ImageRoot, Arc<tokio::sync::Mutex<()>>>> {
+        self.unpacking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn file(&self, root: ImageRoot) -> PathBuf {
+        self.dir.join(format!("{root}.ram"))
+    }
+
+    fn link_blocking(&self, stored: &Stored, link: &Path) -> Result<()> {
+        let file = self.file(stored.image_root());
+        match fs::hard_link(&file, link) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            other => return other.map_err(Error::io(format!("link {}", link.display()))),
+        }
+        let half = file.with_extension("half");
+        let unpacked = self
+            .unpack(stored, &half)
+            .and_then(|()| fs::rename(&half, &file).map_err(Error::io(format!("rename {}", half.display()))));
+        if unpacked.is_err() {
+            let _ = fs::remove_file(&half);
+        }
+        unpacked?;
+        fs::hard_link(&file, link).map_err(Error::io(format!("link {}", link.display())))
+    }
+
+    fn unpack(&self, stored: &Stored, half: &Path) -> Result<()> {
+        let reader =
+            ImageReader::open(&stored.memory_file(), Some(&stored.image_root())).map_err(|e| stored.damaged(&e))?;
+        let out = File::options().read(true).write(true).create(true).truncate(true).open(half);
+        let out = out.map_err(Error::io(format!("create {}", half.display())))?;
+        reader.materialise(&out, self.threads, &()).map_err(|error| match error {
+            MaterialiseError::Read(damage) => stored.damaged(&damage),
+            MaterialiseError::NoSpace { needed, available } => Error::NoSpace { needed, available },
+            other => Error::storage("unpack the memory image into", half, &other),
+        })
+    }
+}

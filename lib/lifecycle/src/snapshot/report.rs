@@ -1,0 +1,104 @@
+//! What a pause did, as the manifest keeps it.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use dormouse_guest_mem::Bytes;
+use dormouse_image::manifest::{self, IntrospectionMethod};
+
+use crate::{Comparison, Introspection, StepReport};
+
+const BEFORE: &str = "non_zero_before_bytes";
+const AFTER: &str = "non_zero_after_bytes";
+
+/// The part of a manifest that is for people.
+#[derive(Clone, Debug)]
+pub(super) struct Report {
+    pub(super) introspection: Introspection,
+    pub(super) comparison: Option<Comparison>,
+    pub(super) steps: Vec<StepReport>,
+}
+
+impl Report {
+    /// The figures as the manifest keeps them: steps as `step_NN_NAME_us`, numbered to keep their order.
+    pub(super) fn figures(&self) -> BTreeMap<String, u64> {
+        let steps = self.steps.iter().zip(1..);
+        let mut figures: BTreeMap<_, _> =
+            steps.map(|(step, n)| (format!("step_{n:02}_{}_us", step.name.replace(' ', "-")), step.micros)).collect();
+        if let Some(c) = self.comparison {
+            figures.extend([(BEFORE.to_owned(), c.non_zero_before.0), (AFTER.to_owned(), c.non_zero_after.0)]);
+        }
+        figures
+    }
+
+    pub(super) fn introspection(&self) -> manifest::Introspection {
+        let (method, reason, kernel) = match self.introspection.clone() {
+            Introspection::Pages { kernel } => (IntrospectionMethod::Pages, None, Some(kernel)),
+            Introspection::ZeroOnly { reason } => (IntrospectionMethod::ZeroOnly, Some(reason), None),
+        };
+        manifest::Introspection { method, reason, kernel }
+    }
+
+    /// What [`figures`](Self::figures) and [`introspection`](Self::introspection) kept.
+    pub(super) fn read(figures: &BTreeMap<String, u64>, introspection: &manifest::Introspection) -> Self {
+        let step = |(key, micros): (&String, &u64)| {
+            let (_, name) = key.strip_prefix("step_")?.strip_suffix("_us")?.split_once('_')?;
+            Some(StepReport { name: name.replace('-', " "), micros: *micros })
+        };
+        let figure = |name: &str| figures.get(name).copied().map(Bytes);
+        let comparison = figure(BEFORE).zip(figure(AFTER));
+        let text = |text: &Option<String>| text.clone().unwrap_or_default();
+        Self {
+            introspection: match introspection.method {
+                IntrospectionMethod::Pages => Introspection::Pages { kernel: text(&introspection.kernel) },
+                IntrospectionMethod::ZeroOnly => Introspection::ZeroOnly { reason: text(&introspection.reason) },
+            },
+            comparison: comparison
+                .map(|(non_zero_before, non_zero_after)| Comparison { non_zero_before, non_zero_after }),
+            steps: figures.iter().filter_map(step).collect(),
+        }
+    }
+}
+
+/// Times the steps of a pause, one after the other.
+#[derive(Debug)]
+pub(super) struct Steps {
+    done: Vec<StepReport>,
+    since: Instant,
+}
+
+impl Steps {
+    pub(super) fn start() -> Self {
+        Self { done: Vec::new(), since: Instant::now() }
+    }
+
+    /// Ends the step that ran since the last call.
+    pub(super) fn done(&mut self, name: &str) {
+        let micros = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.done.push(StepReport { name: name.to_owned(), micros });
+        self.since = Instant::now();
+    }
+
+    pub(super) fn into_reports(self) -> Vec<StepReport> {
+        self.done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_reads_back_as_it_was_written() {
+        let step = |name: &str, micros| StepReport { name: name.into(), micros };
+        let report = Report {
+            introspection: Introspection::ZeroOnly { reason: "why".into() },
+            comparison: Some(Comparison { non_zero_before: Bytes(9), non_zero_after: Bytes(5) }),
+            steps: vec![step("stop", 3), step("device state", 1), step("abc", 2)],
+        };
+        let read = Report::read(&report.figures(), &report.introspection());
+        assert_eq!(read.introspection, report.introspection);
+        assert_eq!(read.comparison, report.comparison);
+        assert_eq!(read.steps, report.steps);
+    }
+}
