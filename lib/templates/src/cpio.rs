@@ -73,7 +73,7 @@ mod tests {
         let bytes = cpio.finish().unwrap();
         let text = String::from_utf8(bytes.clone()).unwrap();
         let head = "07070100000001000081ED000000000000000000000001000000000000000500000000000000000000000000000000\
-                    0000000500000000init\0\0abcde\0\0\0070701";
+                    0000000500000000init\x00\x00abcde\x00\x00\x00070701";
         assert!(text.starts_with(head), "{text}");
         assert!(text.contains("00002180") && text.contains("0000000500000001"));
         assert_eq!(bytes.len() % 4, 0);

@@ -113,7 +113,7 @@ fn collect(
     progress: &dyn Progress,
 ) -> Result<(), BuildError> {
     let folder = ModuleFolder::open(modules, work)?;
-    for module in REQUIRED.iter().filter(|module| !folder.has(module)) {
+    if let Some(module) = REQUIRED.iter().find(|module| !folder.has(module)) {
         return Err(BuildError::ModuleMissing { module: (*module).to_owned(), release: release.to_owned() });
     }
     let wanted: Vec<&str> = REQUIRED.into_iter().chain(OPTIONAL).chain([FILESYSTEM]).collect();

@@ -1,4 +1,5 @@
 //! A small world to build templates in: a root filesystem, a kernel with fake modules, an agent, a store.
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "part of the tests, where a failure is a panic")]
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
