@@ -1,1 +1,26 @@
-//! Scenarios on real guests.
+//! Scenarios on real guests: a Debian kernel under QEMU, the real agent, the real daemon.
+//!
+//! One state folder below the target folder is shared by all scenarios, so that the template is built once. Scenarios
+//! that break things (kill the daemon, fill the disk, damage files) get a state folder of their own, which starts
+//! with that template ([`fresh`]). `cargo xtask dist` must have run: the scenarios use its binaries.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    clippy::print_stderr,
+    reason = "this crate is test support: what goes wrong ends the test"
+)]
+
+mod cli;
+mod fresh;
+mod guest;
+mod lab;
+mod ram;
+
+pub use cli::{Daemon, Ran};
+pub use fresh::FreshState;
+pub use guest::{Guest, Output};
+pub use lab::{TEMPLATE, binary, block_on, host, new_sandbox, sandbox, state_dir, vmm};
+pub use ram::{differences, oracle_buddy, ram_bytes};

@@ -1,0 +1,106 @@
+//! The `dormouse` binary as a user runs it.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+use tokio::time::{sleep, timeout};
+
+use crate::lab::binary;
+
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// A `dormouse serve` of a scenario's own. Killed when this is dropped; its VMs go on.
+pub struct Daemon {
+    state: std::path::PathBuf,
+    child: Child,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub struct Ran {
+    /// Its exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Its standard output.
+    pub stdout: String,
+    /// Its standard error.
+    pub stderr: String,
+}
+
+impl Daemon {
+    /// Starts a daemon and waits until it answers.
+    pub async fn start(state: &Path) -> Self {
+        let child = Command::new(binary("dormouse"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--state"])
+            .arg(state)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("start the daemon");
+        let mut daemon = Self { state: state.to_owned(), child };
+        for _ in 0..1200 {
+            if daemon.cli(&["ls"]).await.code == Some(0) {
+                return daemon;
+            }
+            if let Some(status) = daemon.child.try_wait().expect("look after the daemon") {
+                panic!("the daemon ended with {status}");
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        panic!("the daemon does not answer");
+    }
+
+    /// Runs a command against this daemon.
+    pub async fn cli(&self, args: &[&str]) -> Ran {
+        cli(&self.state, args).await
+    }
+
+    /// Runs a command that must succeed; gives its trimmed output.
+    pub async fn ok(&self, args: &[&str]) -> String {
+        let ran = self.cli(args).await;
+        assert_eq!(ran.code, Some(0), "dormouse {args:?}: {}", ran.stderr);
+        ran.stdout.trim().to_owned()
+    }
+
+    /// Starts a command without waiting for it.
+    #[must_use]
+    pub fn spawn(&self, args: &[&str]) -> Child {
+        command(&self.state, args).spawn().expect("start dormouse")
+    }
+
+    /// Ends the daemon as a crash does.
+    pub async fn kill_dash_nine(mut self) {
+        self.child.kill().await.expect("kill the daemon");
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id().expect("the daemon lives")
+    }
+}
+
+/// Runs a `dormouse` command on a state folder and waits for it.
+pub(crate) async fn cli(state: &Path, args: &[&str]) -> Ran {
+    let mut child = command(state, args).spawn().expect("start dormouse");
+    let (mut out, mut err) = (child.stdout.take().expect("piped"), child.stderr.take().expect("piped"));
+    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
+    let all = async {
+        let _ = tokio::join!(out.read_to_end(&mut stdout), err.read_to_end(&mut stderr));
+        child.wait().await.expect("wait for dormouse")
+    };
+    let status = timeout(PATIENCE, all).await.unwrap_or_else(|_| panic!("dormouse {args:?} hangs"));
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Ran { code: status.code(), stdout: text(stdout), stderr: text(stderr) }
+}
+
+fn command(state: &Path, args: &[&str]) -> Command {
+    let mut command = Command::new(binary("dormouse"));
+    command.args(args).env("DORMOUSE_STATE", state).kill_on_drop(true);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}

@@ -1,0 +1,72 @@
+//! State folders of their own for scenarios that break things.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::lab;
+
+/// A state folder that starts with the shared template, and goes away with this.
+pub struct FreshState {
+    dir: PathBuf,
+}
+
+impl FreshState {
+    /// A folder below the target folder, on the same file system as the shared one, so that the template costs
+    /// nothing: its files are hard links, and nothing ever writes to them.
+    pub async fn new(name: &str) -> Self {
+        lab::host().await;
+        let fresh = Self { dir: lab::state_dir().with_file_name(format!("state-{name}")) };
+        let _ = fs::remove_dir_all(&fresh.dir);
+        fresh.fill(fs::hard_link::<&Path, &Path>);
+        fresh
+    }
+
+    /// The same in a given folder, which may be on another file system.
+    pub async fn copied_to(dir: &Path) -> Self {
+        lab::host().await;
+        let fresh = Self { dir: dir.to_owned() };
+        fresh.fill(|from, to| {
+            let status = std::process::Command::new("cp").arg("--sparse=always").arg(from).arg(to).status()?;
+            assert!(status.success(), "copy {}", from.display());
+            Ok(())
+        });
+        fresh
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    fn fill(&self, put: impl Fn(&Path, &Path) -> std::io::Result<()> + Copy) {
+        let shared = lab::state_dir();
+        fs::create_dir_all(&self.dir).expect("make a state folder");
+        fs::copy(shared.join("VERSION"), self.dir.join("VERSION")).expect("copy the version");
+        let template = fs::read_to_string(shared.join("templates/base.json")).expect("read the template's record");
+        let snapshot = template.split("\"snapshot\": \"").nth(1).and_then(|rest| rest.split('"').next());
+        let snapshot = Path::new("snapshots").join(snapshot.expect("the template names a snapshot"));
+        for part in [Path::new("artifacts"), Path::new("templates"), &snapshot] {
+            put_tree(&shared.join(part), &self.dir.join(part), put);
+        }
+    }
+}
+
+impl Drop for FreshState {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.dir);
+    }
+}
+
+fn put_tree(from: &Path, to: &Path, put: impl Fn(&Path, &Path) -> std::io::Result<()> + Copy) {
+    fs::create_dir_all(to).expect("make a folder");
+    for entry in fs::read_dir(from).expect("list a folder") {
+        let entry = entry.expect("list a folder");
+        let (path, target) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            put_tree(&path, &target, put);
+        } else {
+            put(&path, &target).unwrap_or_else(|e| panic!("{} to {}: {e}", path.display(), target.display()));
+        }
+    }
+}

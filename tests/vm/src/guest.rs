@@ -1,0 +1,80 @@
+//! A way into a guest: commands through its agent.
+
+use std::time::Duration;
+
+use dormouse_agent_proto::client::{AgentRpc, CallOptions};
+use dormouse_agent_proto::process::process_event::{Event, data_event};
+use dormouse_agent_proto::process::{ProcessConfig, StartRequest};
+use dormouse_lifecycle::{Host, SandboxId};
+
+/// Nothing that a scenario runs in a guest takes longer, also under emulation on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(240);
+
+/// A running guest.
+pub struct Guest {
+    rpc: AgentRpc,
+    /// Where its agent answers.
+    pub base: String,
+    /// The token that it wants.
+    pub token: String,
+}
+
+/// What a command did.
+#[derive(Debug)]
+pub struct Output {
+    /// Its standard output.
+    pub stdout: Vec<u8>,
+    /// Its standard error.
+    pub stderr: String,
+    /// Its exit code.
+    pub code: i32,
+}
+
+impl Guest {
+    /// The guest of a running sandbox.
+    pub async fn of(host: &Host, id: &SandboxId) -> Self {
+        let endpoint = host.endpoint(id).await.expect("reach the agent");
+        Self::at(format!("http://{}", endpoint.addr), endpoint.token.expose().to_owned())
+    }
+
+    /// The guest whose agent answers at `base`; an empty token for one that was given none.
+    #[must_use]
+    pub fn at(base: String, token: String) -> Self {
+        let headers = [("x-access-token", token.as_str()), ("authorization", "Basic cm9vdDo=")];
+        let given = headers.iter().copied().filter(|(_, value)| !value.is_empty());
+        let rpc = AgentRpc::new(base.parse().expect("an address"), given).expect("headers");
+        Self { rpc, base, token }
+    }
+
+    /// Runs a shell command as root and waits for it.
+    pub async fn run(&self, command: &str) -> Output {
+        let config =
+            ProcessConfig { cmd: "/bin/bash".into(), args: vec!["-c".into(), command.into()], ..Default::default() };
+        let request = StartRequest { process: config.into(), stdin: Some(false), ..Default::default() };
+        let options = CallOptions::default().with_timeout(PATIENCE);
+        let mut events =
+            self.rpc.process.start_with_options(request, options).await.unwrap_or_else(|e| panic!("start {command:?}: {e}"));
+        let (mut stdout, mut stderr, mut code) = (Vec::new(), Vec::new(), None);
+        while let Some(message) = events.message().await.unwrap_or_else(|e| panic!("output of {command:?}: {e}")) {
+            let message = message.to_owned_message();
+            match message.event.into_option().and_then(|e| e.event) {
+                Some(Event::Data(data)) => match data.output {
+                    Some(data_event::Output::Stdout(bytes)) => stdout.extend_from_slice(&bytes),
+                    Some(data_event::Output::Stderr(bytes)) => stderr.extend_from_slice(&bytes),
+                    _ => {}
+                },
+                Some(Event::End(end)) => code = Some(end.exit_code),
+                _ => {}
+            }
+        }
+        let stderr = String::from_utf8_lossy(&stderr).into_owned();
+        Output { stdout, stderr, code: code.unwrap_or_else(|| panic!("{command:?} never ended")) }
+    }
+
+    /// Runs a command that must succeed; gives its trimmed output.
+    pub async fn sh(&self, command: &str) -> String {
+        let out = self.run(command).await;
+        assert_eq!(out.code, 0, "{command:?} failed: {} {}", String::from_utf8_lossy(&out.stdout), out.stderr);
+        String::from_utf8_lossy(&out.stdout).trim().to_owned()
+    }
+}

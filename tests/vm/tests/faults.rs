@@ -1,0 +1,310 @@
+//! What goes wrong is said, ends in bounded time, and loses nothing.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use dormouse_image::manifest::Manifest;
+use dormouse_lifecycle::{Error, Host, Introspection, Limits, Options, PauseOptions, Phase, SandboxId, SnapshotId};
+use dormouse_vm_tests::{FreshState, Guest, binary, block_on, host, new_sandbox, sandbox, state_dir, vmm};
+use dormouse_vmm::Vmm;
+use rustix::process::{Pid, Signal, kill_process};
+
+const AN_HOUR: Duration = Duration::from_secs(3600);
+
+async fn open(state: &Path, limits: Limits) -> Host {
+    let options =
+        Options { state: state.to_owned(), vmm: vmm().await, agent: binary("dormouse-agent"), limits };
+    Host::open(options).await.unwrap().0
+}
+
+async fn pid_of(state: &Path, id: &SandboxId) -> Pid {
+    let vm = vmm().await.adopt(&state.join("run").join(id.as_str())).await.unwrap();
+    Pid::from_raw(i32::try_from(vm.pid()).unwrap()).unwrap()
+}
+
+fn entries(dir: PathBuf) -> usize {
+    fs::read_dir(dir).unwrap().count()
+}
+
+fn flip_a_bit(file: &Path, at: u64) {
+    let file = fs::File::options().read(true).write(true).open(file).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+}
+
+/// A paused sandbox with something to remember.
+async fn paused() -> (SandboxId, PathBuf) {
+    let (info, guest) = sandbox().await;
+    guest.sh("echo remembered > /dev/shm/note").await;
+    let snapshot = host().await.pause(&info.id, PauseOptions::default()).await.unwrap();
+    (info.id, state_dir().join("snapshots").join(snapshot.as_str()))
+}
+
+/// Resuming must fail with `reason` and leave the sandbox paused; after `mend` it must work.
+async fn refused_then_mended(id: &SandboxId, reason: &str, mend: impl FnOnce()) {
+    let host = host().await;
+    let error = host.connect(id, AN_HOUR).await.unwrap_err();
+    assert!(matches!(error, Error::Snapshot { .. }), "{error:?}");
+    assert!(error.to_string().contains(reason), "{error}");
+    assert_eq!(host.get(id).unwrap().phase, Phase::Paused);
+    assert!(!state_dir().join("run").join(id.as_str()).exists(), "a half-started VM's folder was left");
+    mend();
+    host.connect(id, AN_HOUR).await.unwrap();
+    assert_eq!(Guest::of(host, id).await.sh("cat /dev/shm/note").await, "remembered");
+    host.kill(id).await.unwrap();
+}
+
+#[test]
+fn a_memory_image_with_a_flipped_bit_is_refused_and_the_sandbox_stays_paused() {
+    block_on(async {
+        let (id, snapshot) = paused().await;
+        let image = snapshot.join("memory.img");
+        let middle = fs::metadata(&image).unwrap().len() / 2;
+        flip_a_bit(&image, middle);
+        refused_then_mended(&id, "memory", || flip_a_bit(&image, middle)).await;
+    });
+}
+
+#[test]
+fn a_truncated_memory_image_is_refused_and_the_sandbox_stays_paused() {
+    block_on(async {
+        let (id, snapshot) = paused().await;
+        let image = snapshot.join("memory.img");
+        let whole = fs::read(&image).unwrap();
+        fs::write(&image, &whole[..whole.len() - 4096]).unwrap();
+        refused_then_mended(&id, "memory", || fs::write(&image, &whole).unwrap()).await;
+    });
+}
+
+#[test]
+fn a_damaged_device_state_is_refused_and_the_sandbox_stays_paused() {
+    block_on(async {
+        let (id, snapshot) = paused().await;
+        let state = snapshot.join("device.state.zst");
+        flip_a_bit(&state, 100);
+        refused_then_mended(&id, "device state", || flip_a_bit(&state, 100)).await;
+    });
+}
+
+#[test]
+fn a_snapshot_of_another_qemu_is_refused_and_the_sandbox_stays_paused() {
+    block_on(async {
+        let (id, snapshot) = paused().await;
+        let manifest = snapshot.join("manifest.json");
+        let whole = fs::read(&manifest).unwrap();
+        let mut other = Manifest::read(&snapshot).unwrap();
+        other.fingerprint.insert("machine".into(), "pc-q35-6.2".into());
+        fs::remove_file(&manifest).unwrap();
+        other.write_into(&snapshot).unwrap();
+        refused_then_mended(&id, "machine is", || fs::write(&manifest, &whole).unwrap()).await;
+    });
+}
+
+#[test]
+fn a_manifest_of_a_later_version_is_refused_and_the_sandbox_stays_paused() {
+    block_on(async {
+        let (id, snapshot) = paused().await;
+        let manifest = snapshot.join("manifest.json");
+        let whole = fs::read_to_string(&manifest).unwrap();
+        assert!(whole.contains("\"version\":1") || whole.contains("\"version\": 1"), "{whole}");
+        let later = whole.replacen("\"version\":1", "\"version\":7", 1).replacen("\"version\": 1", "\"version\": 7", 1);
+        fs::write(&manifest, later).unwrap();
+        refused_then_mended(&id, "newer", || fs::write(&manifest, &whole).unwrap()).await;
+    });
+}
+
+#[test]
+fn a_lying_vmcoreinfo_costs_only_bytes() {
+    block_on(async {
+        let (info, guest) = sandbox().await;
+        let host = host().await;
+        for (lie, what) in [
+            ("head -c 12 /dev/urandom", "random bytes"),
+            ("echo 0x100000 1024", "an address with something else at it"),
+            ("echo 0xfffffffffffff000 1000", "an address outside of RAM"),
+            ("true", "nothing at all"),
+        ] {
+            let guest = Guest::of(host, &info.id).await;
+            guest.sh(&format!("{lie} > /run/lie; mount --bind /run/lie /sys/kernel/vmcoreinfo; echo kept > /dev/shm/note")).await;
+            let snapshot = host.pause(&info.id, PauseOptions::default()).await.unwrap();
+            let seen = host.inspect(&snapshot).await.unwrap();
+            assert!(matches!(seen.introspection, Introspection::ZeroOnly { .. }), "{what}: {:?}", seen.introspection);
+            assert_eq!(seen.free.0, 0, "{what}");
+            host.connect(&info.id, AN_HOUR).await.unwrap();
+            let guest = Guest::of(host, &info.id).await;
+            assert_eq!(guest.sh("cat /dev/shm/note; umount /sys/kernel/vmcoreinfo").await, "kept", "{what}");
+        }
+        drop(guest);
+        let honest = host.pause(&info.id, PauseOptions::default()).await.unwrap();
+        let seen = host.inspect(&honest).await.unwrap();
+        assert!(matches!(seen.introspection, Introspection::Pages { .. }), "{:?}", seen.introspection);
+        host.kill(&info.id).await.unwrap();
+    });
+}
+
+#[test]
+fn a_killed_vm_is_reported_lost_and_goes_back_to_its_last_snapshot() {
+    block_on(async {
+        let (id, _) = paused().await;
+        let host = host().await;
+        host.connect(&id, AN_HOUR).await.unwrap();
+        kill_process(pid_of(&state_dir(), &id).await, Signal::KILL).unwrap();
+        let lost = wait_for(host, &id, Phase::Lost).await;
+        assert!(lost.contains("signal 9") || lost.contains("killed"), "{lost}");
+        assert!(matches!(host.endpoint(&id).await, Err(Error::WrongPhase { .. })));
+        host.connect(&id, AN_HOUR).await.unwrap();
+        assert_eq!(Guest::of(host, &id).await.sh("cat /dev/shm/note").await, "remembered");
+        host.kill(&id).await.unwrap();
+    });
+}
+
+async fn wait_for(host: &Host, id: &SandboxId, phase: Phase) -> String {
+    for _ in 0..200 {
+        let info = host.get(id).unwrap();
+        if info.phase == phase {
+            return info.reason.unwrap_or_default();
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("never {phase:?}: {:?}", host.get(id).unwrap());
+}
+
+#[test]
+fn a_vm_that_hangs_fails_the_pause_in_bounded_time_and_goes_on_when_it_wakes() {
+    block_on(async {
+        let fresh = FreshState::new("hang").await;
+        let limits =
+            Limits { prepare: Duration::from_secs(2), agent_grace: Duration::from_secs(1), ..Limits::default() };
+        let host = open(fresh.path(), limits).await;
+        let info = host.create(new_sandbox()).await.unwrap();
+        let pid = pid_of(fresh.path(), &info.id).await;
+        kill_process(pid, Signal::STOP).unwrap();
+        let started = Instant::now();
+        let error = host.pause(&info.id, PauseOptions::default()).await.unwrap_err();
+        assert!(matches!(error, Error::Agent { step: "prepare", .. }), "{error:?}");
+        assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+        kill_process(pid, Signal::CONT).unwrap();
+        let guest = Guest::of(&host, &info.id).await;
+        assert_eq!(guest.sh("echo alive").await, "alive");
+        assert_eq!(host.get(&info.id).unwrap().phase, Phase::Running);
+        host.pause(&info.id, PauseOptions::default()).await.unwrap();
+        host.kill(&info.id).await.unwrap();
+    });
+}
+
+#[test]
+fn a_full_disk_fails_the_pause_says_how_much_is_needed_and_the_vm_goes_on() {
+    block_on(async {
+        let small = SmallDisk::mount(900);
+        let fresh = FreshState::copied_to(&small.path().join("state")).await;
+        let host = open(fresh.path(), Limits::default()).await;
+        let info = host.create(new_sandbox()).await.unwrap();
+        let guest = Guest::of(&host, &info.id).await;
+        guest.sh("head -c 60M /dev/urandom > /dev/shm/incompressible").await;
+        let sum = guest.sh("sha256sum < /dev/shm/incompressible").await;
+        small.fill_but(8);
+
+        let error = host.pause(&info.id, PauseOptions::default()).await.unwrap_err();
+        let Error::NoSpace { needed, available } = error else { panic!("{error:?}") };
+        println!("needed {needed}, available {available}");
+        assert!(needed.0 > 60 << 20, "at least the random data: {needed}");
+        assert!(available.0 < needed.0);
+        assert_eq!(host.get(&info.id).unwrap().phase, Phase::Running);
+        assert_eq!(entries(fresh.path().join("staging")), 0, "something half-written was left");
+        assert_eq!(entries(fresh.path().join("snapshots")), 1, "only the template's");
+        assert_eq!(guest.sh("sha256sum < /dev/shm/incompressible").await, sum);
+
+        small.make_room();
+        host.pause(&info.id, PauseOptions::default()).await.unwrap();
+        host.connect(&info.id, AN_HOUR).await.unwrap();
+        assert_eq!(Guest::of(&host, &info.id).await.sh("sha256sum < /dev/shm/incompressible").await, sum);
+        host.kill(&info.id).await.unwrap();
+    });
+}
+
+/// A tmpfs of so many MiB.
+struct SmallDisk {
+    dir: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    fn mount(mib: u32) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = format!("size={mib}m,mode=700");
+        let mounted = std::process::Command::new("mount").args(["-t", "tmpfs", "-o", &options, "none"]).arg(dir.path()).status();
+        assert!(mounted.unwrap().success(), "mounting a tmpfs needs root");
+        Self { dir }
+    }
+
+    fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.path().join("ballast")
+    }
+
+    fn fill_but(&self, mib: u64) {
+        let stat = rustix::fs::statvfs(self.path()).unwrap();
+        let free = stat.f_bavail * stat.f_frsize;
+        let file = fs::File::create(self.ballast()).unwrap();
+        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, free - (mib << 20)).unwrap();
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.ballast()).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.dir.path()).status();
+    }
+}
+
+#[test]
+fn a_second_host_on_the_same_state_folder_is_refused() {
+    block_on(async {
+        host().await;
+        let options = Options {
+            state: state_dir(),
+            vmm: vmm().await,
+            agent: binary("dormouse-agent"),
+            limits: Limits::default(),
+        };
+        let refused = Host::open(options).await.err().unwrap();
+        assert!(refused.to_string().contains("another dormouse daemon"), "{refused}");
+    });
+}
+
+#[test]
+fn an_expired_sandbox_is_paused_or_removed_as_it_was_asked() {
+    block_on(async {
+        let host = host().await;
+        let short = Duration::from_secs(1);
+        let pausing = dormouse_lifecycle::NewSandbox {
+            timeout: short,
+            on_timeout: dormouse_lifecycle::OnTimeout::Pause,
+            ..new_sandbox()
+        };
+        let kept = host.create(pausing).await.unwrap();
+        wait_for(host, &kept.id, Phase::Paused).await;
+        let snapshot: SnapshotId = host.get(&kept.id).unwrap().snapshot.unwrap();
+        host.verify(&snapshot).await.unwrap();
+        host.kill(&kept.id).await.unwrap();
+
+        let gone = host.create(new_sandbox()).await.unwrap();
+        host.set_timeout(&gone.id, Duration::ZERO).await.unwrap();
+        for _ in 0..200 {
+            if host.get(&gone.id).is_err() {
+                assert!(!state_dir().join("run").join(gone.id.as_str()).exists());
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("still there: {:?}", host.get(&gone.id));
+    });
+}

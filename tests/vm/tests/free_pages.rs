@@ -1,0 +1,213 @@
+//! The pages that the host calls free, compared with what the guest's own kernel says of them.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use dormouse_guest_mem::{Bytes, PAGE_SIZE, PageClass, PageIndex, PageSet, is_zero};
+use dormouse_introspect::{Request, Survey, survey};
+use dormouse_templates::{KernelLine, KernelSource, Progress, Recipe, build};
+use dormouse_vm_tests::{Guest, binary, block_on, oracle_buddy, state_dir, vmm};
+use dormouse_vmm::{Boot, Disk, MacAddr, UserNet, Vm, VmSpec, Vmm};
+
+struct Case {
+    line: KernelLine,
+    five_level_paging: bool,
+    ram: Bytes,
+}
+
+#[test]
+fn stable_kernel_512_mib_5_levels() {
+    check(&Case { line: KernelLine::Stable, five_level_paging: true, ram: Bytes::mib(512) });
+}
+
+#[test]
+fn stable_kernel_2_gib_4_levels() {
+    check(&Case { line: KernelLine::Stable, five_level_paging: false, ram: Bytes::mib(2048) });
+}
+
+#[test]
+fn stable_kernel_6_gib_5_levels_on_both_sides_of_the_hole() {
+    check(&Case { line: KernelLine::Stable, five_level_paging: true, ram: Bytes::mib(6144) });
+}
+
+#[test]
+fn backports_kernel_512_mib_4_levels() {
+    check(&Case { line: KernelLine::Backports, five_level_paging: false, ram: Bytes::mib(512) });
+}
+
+#[test]
+fn backports_kernel_2_gib_5_levels() {
+    check(&Case { line: KernelLine::Backports, five_level_paging: true, ram: Bytes::mib(2048) });
+}
+
+#[test]
+fn backports_kernel_6_gib_4_levels_on_both_sides_of_the_hole() {
+    check(&Case { line: KernelLine::Backports, five_level_paging: false, ram: Bytes::mib(6144) });
+}
+
+/// Memory of every kind: page cache, tmpfs, a living process, and much that was used and freed again.
+const WORKLOAD: &str = "
+    find /usr -xdev -type f -exec cat {} + > /dev/null
+    head -c 50M /dev/urandom > /dev/shm/live
+    head -c 100M /dev/urandom > /dev/shm/dead; rm /dev/shm/dead
+    setsid python3 -c 'import time; keep = [bytes([i % 251]) * 5000 for i in range(4000)]; time.sleep(3600)' > /dev/null 2>&1 &
+    sleep 3; sync; echo 1 > /proc/sys/vm/drop_caches; echo 1 > /proc/sys/vm/compact_memory; sleep 1";
+
+fn check(case: &Case) {
+    block_on(async {
+        let booted = boot(case).await;
+        let guest = Guest::at(format!("http://{}", booted.vm.agent_addr()), String::new());
+        let release = guest.sh("uname -r").await;
+        guest.sh(WORKLOAD).await;
+        let note = guest.sh("cat /sys/kernel/vmcoreinfo").await;
+        let levels = guest.sh("grep -c -w la57 /proc/cpuinfo || true").await;
+        assert_eq!(levels == "1", case.five_level_paging, "the guest has the page tables that were asked for");
+
+        let layout = booted.vm.layout().clone();
+        let (flags_before, buddy_before) = oracle_buddy(&guest, &layout).await;
+        let mem_free = guest.sh("awk '/MemFree/{print $2}' /proc/meminfo").await.parse::<u64>().unwrap() << 10;
+        booted.vm.pause().await.unwrap();
+        let ram = booted.vm.paused_ram().unwrap();
+        let started = Instant::now();
+        let request =
+            Request { ram: &*ram, layout: &layout, note: Some(note.parse().unwrap()), mem_free: Some(Bytes(mem_free)) };
+        let found = survey(&request).unwrap();
+        let took = started.elapsed();
+        let (non_zero, kept) = count(&*ram, &found.free, &buddy_before);
+        drop(ram);
+        booted.vm.resume().await.unwrap();
+        let (_, buddy_after) = oracle_buddy(&guest, &layout).await;
+        booted.vm.kill().await.unwrap();
+
+        report(case, &release, &found, &buddy_before, non_zero, kept, took);
+        assert_eq!(found.kernel.page_table_levels, if case.five_level_paging { 5 } else { 4 });
+        no_page_in_use_is_free(&found, &flags_before, &buddy_before, &buddy_after);
+        let share = f64::from(found.free.intersection(&buddy_before).len()) / f64::from(buddy_before.len());
+        assert!(share >= 0.95, "only {:.1} % of the guest's free pages were found", share * 100.0);
+        let bound = non_zero.0 as f64 * 1.05;
+        assert!(kept.0 as f64 <= bound, "kept {kept}, non-zero and not free {non_zero}");
+    });
+}
+
+/// A page that the host found free must be free by the guest's own account before or after, or have been in a state
+/// from which the kernel frees pages by itself in the moment between the look and the stop.
+fn no_page_in_use_is_free(found: &Survey, flags: &[u64], before: &PageSet, after: &PageSet) {
+    let in_use_before_and_after = found.free.difference(before).difference(after);
+    let culprits: Vec<_> = in_use_before_and_after
+        .iter()
+        .filter(|page| !left_by_the_reader(flags[page.0 as usize]))
+        .map(|page| (page, flags[page.0 as usize]))
+        .collect();
+    assert!(culprits.is_empty(), "{} pages in use were called free: {:x?}", culprits.len(), culprits.get(..8));
+    assert!(found.free.iter().all(|page| found.classes.get(page) == PageClass::Free));
+}
+
+/// Pages of the process that read the flags, and those in per-CPU lists: they were free at the stop and may be in
+/// use again by the second reader. Flags of `include/uapi/linux/kernel-page-flags.h`.
+fn left_by_the_reader(flags: u64) -> bool {
+    const ANON: u64 = 1 << 12;
+    const PGTABLE: u64 = 1 << 26;
+    const LONG_LIVED: u64 = 1 << 7 | 1 << 20 | 1 << 32;
+    let freed_at_exit = flags & (ANON | PGTABLE) != 0;
+    let no_use_at_all = flags & !LONG_LIVED == flags && flags & 0xffff == 0;
+    freed_at_exit || no_use_at_all
+}
+
+/// Bytes that are neither zero nor free by the oracle, and bytes that the host keeps.
+fn count(ram: &dyn dormouse_guest_mem::RamSource, free: &PageSet, buddy: &PageSet) -> (Bytes, Bytes) {
+    let (mut by_oracle, mut kept) = (0, 0);
+    let mut page_bytes = vec![0; PAGE_SIZE];
+    for range in ram.populated().unwrap() {
+        for offset in (range.start..range.end).step_by(PAGE_SIZE) {
+            ram.read_at(offset, &mut page_bytes).unwrap();
+            if is_zero(&page_bytes) {
+                continue;
+            }
+            let page = PageIndex(u32::try_from(offset >> 12).unwrap());
+            by_oracle += u64::from(!buddy.contains(page));
+            kept += u64::from(!free.contains(page));
+        }
+    }
+    (Bytes::of_pages(by_oracle), Bytes::of_pages(kept))
+}
+
+fn report(case: &Case, release: &str, found: &Survey, buddy: &PageSet, non_zero: Bytes, kept: Bytes, took: Duration) {
+    let only_host = found.free.difference(buddy).len();
+    println!(
+        "{release}, {} RAM, {} levels: guest's free list {}, host found {} ({} pages beyond it); \
+         non-zero and not free {non_zero}, kept {kept} (ratio {:.4}); {} of page structures read in {took:?}",
+        case.ram,
+        found.kernel.page_table_levels,
+        buddy.bytes(),
+        found.free.bytes(),
+        only_host,
+        kept.0 as f64 / non_zero.0 as f64,
+        Bytes(found.work.bytes_read),
+    );
+}
+
+struct Booted {
+    vm: std::sync::Arc<dyn Vm>,
+    _dir: tempfile::TempDir,
+}
+
+async fn boot(case: &Case) -> Booted {
+    let recipe = Recipe { kernel: KernelSource::Debian { flavour: case.line }, ..Recipe::base() };
+    let artifacts = tokio::task::spawn_blocking(move || {
+        // Shares the artifacts with the other scenarios; one build at a time.
+        static BUILDING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+        let _one = BUILDING.lock().unwrap();
+        let scratch = tempfile::tempdir_in(state_dir().parent().unwrap()).unwrap();
+        build(&recipe, &binary("dormouse-agent"), &state_dir().join("artifacts"), scratch.path(), &Quiet).unwrap()
+    })
+    .await
+    .unwrap();
+    let dir = tempfile::tempdir_in(state_dir().parent().unwrap()).unwrap();
+    let overlay: PathBuf = dir.path().join("overlay.ext4");
+    std::fs::copy(&artifacts.overlay_disk, &overlay).unwrap();
+    let host_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let spec = VmSpec {
+        vcpus: 1,
+        ram: case.ram,
+        five_level_paging: case.five_level_paging,
+        disks: vec![
+            Disk { id: "base".into(), file: artifacts.base_disk, read_only: true },
+            Disk { id: "overlay".into(), file: overlay, read_only: false },
+        ],
+        net: UserNet { host_port, guest_port: 49983, mac: MacAddr([0x52, 0x54, 0, 1, 2, 3]) },
+    };
+    let boot = Boot {
+        kernel: artifacts.kernel,
+        initramfs: artifacts.initramfs,
+        cmdline: "console=ttyS0 quiet reboot=t panic=-1 tsc=reliable mitigations=off \
+                  dormouse.ip=10.0.2.15/24 dormouse.gw=10.0.2.2 dormouse.hostname=oracle"
+            .into(),
+    };
+    let vm = vmm().await.boot(dir.path(), &spec, &boot).await.unwrap();
+    wait_for_agent(&*vm).await;
+    Booted { vm, _dir: dir }
+}
+
+async fn wait_for_agent(vm: &dyn Vm) {
+    for _ in 0..240 {
+        let url = format!("http://{}/health", vm.agent_addr());
+        let asked = tokio::process::Command::new("curl").args(["-sf", "-m", "1", "-o", "/dev/null", &url]).status().await;
+        if asked.is_ok_and(|status| status.success()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(300)).await;
+    }
+    panic!("the guest did not come up: {}", String::from_utf8_lossy(&vm.console_tail(3000).await));
+}
+
+struct Quiet;
+
+impl Progress for Quiet {
+    fn step(&self, _text: &str) {}
+
+    fn advance(&self, _done: u64, _total: Option<u64>) {}
+
+    fn cancelled(&self) -> bool {
+        false
+    }
+}
