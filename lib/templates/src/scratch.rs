@@ -12,7 +12,7 @@ const LOCK: &str = "lock";
 /// An emptied scratch folder that no other build uses as long as this value lives. Emptied again on drop.
 pub(crate) struct Scratch {
     root: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl Scratch {
@@ -28,7 +28,7 @@ impl Scratch {
             Err(TryLockError::Error(error)) => return Err(error).at(&path),
         }
         empty(&root)?;
-        Ok(Self { root, _lock: lock })
+        Ok(Self { root, lock })
     }
 
     /// A new, empty folder that only its owner may enter, since unpacked files may be set-uid.
@@ -43,6 +43,9 @@ impl Drop for Scratch {
     fn drop(&mut self) {
         // What cannot be removed now is removed, or reported, by the next build.
         let _ = empty(&self.root);
+        // Closing alone would not do: a child that another thread forks right now has a copy of the descriptor until it
+        // executes its program.
+        let _ = self.lock.unlock();
     }
 }
 

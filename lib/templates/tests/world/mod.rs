@@ -11,10 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use dormouse_guest_mem::Bytes;
 use dormouse_templates::{Artifacts, BuildError, KernelSource, Progress, Recipe, RootfsSource, build};
 
-pub struct World(tempfile::TempDir);
+pub(crate) struct World(tempfile::TempDir);
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let world = Self(tempfile::tempdir().unwrap());
         world.make_rootfs();
         world.make_kernel();
@@ -22,44 +22,44 @@ impl World {
         world
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
-    pub fn rootfs(&self) -> PathBuf {
+    pub(crate) fn rootfs(&self) -> PathBuf {
         self.path("rootfs")
     }
-    pub fn modules(&self) -> PathBuf {
+    pub(crate) fn modules(&self) -> PathBuf {
         self.path("6.9-test")
     }
-    pub fn agent(&self) -> PathBuf {
+    pub(crate) fn agent(&self) -> PathBuf {
         self.path("agent")
     }
-    pub fn store(&self) -> PathBuf {
+    pub(crate) fn store(&self) -> PathBuf {
         self.path("store")
     }
-    pub fn scratch(&self) -> PathBuf {
+    pub(crate) fn scratch(&self) -> PathBuf {
         self.path("scratch")
     }
 
-    pub fn recipe(&self, rootfs: RootfsSource) -> Recipe {
+    pub(crate) fn recipe(&self, rootfs: RootfsSource) -> Recipe {
         let kernel = KernelSource::Files { vmlinuz: self.path("vmlinuz"), modules: self.modules() };
         Recipe { rootfs, kernel, disk: Bytes(1 << 30) }
     }
-    pub fn directory_recipe(&self) -> Recipe {
+    pub(crate) fn directory_recipe(&self) -> Recipe {
         self.recipe(RootfsSource::Directory(self.rootfs()))
     }
-    pub fn build(&self, recipe: &Recipe, progress: &dyn Progress) -> Result<Artifacts, BuildError> {
+    pub(crate) fn build(&self, recipe: &Recipe, progress: &dyn Progress) -> Result<Artifacts, BuildError> {
         build(recipe, &self.agent(), &self.store(), &self.scratch(), progress)
     }
 
     /// What is in the scratch folder besides its lock.
-    pub fn leftovers(&self) -> Vec<String> {
+    pub(crate) fn leftovers(&self) -> Vec<String> {
         let names = fs::read_dir(self.scratch()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name != "lock").collect()
     }
 
     /// Processes that still work in the scratch folder.
-    pub fn processes_in_scratch(&self) -> Vec<PathBuf> {
+    pub(crate) fn processes_in_scratch(&self) -> Vec<PathBuf> {
         let links = fs::read_dir("/proc").unwrap().filter_map(|e| fs::read_link(e.unwrap().path().join("cwd")).ok());
         links.filter(|cwd| cwd.starts_with(self.scratch())).collect()
     }
@@ -127,17 +127,17 @@ fn fake_module(modinfo: &str) -> Vec<u8> {
 
 /// Remembers the steps, and cancels from the one that contains a word on.
 #[derive(Default)]
-pub struct Recorder {
+pub(crate) struct Recorder {
     steps: Mutex<Vec<String>>,
     cancel_at: Option<&'static str>,
     cancelled: AtomicBool,
 }
 
 impl Recorder {
-    pub fn cancelling_at(step: &'static str) -> Self {
+    pub(crate) fn cancelling_at(step: &'static str) -> Self {
         Self { cancel_at: Some(step), ..Self::default() }
     }
-    pub fn unchanged(&self) -> Vec<String> {
+    pub(crate) fn unchanged(&self) -> Vec<String> {
         let steps = self.steps.lock().unwrap();
         steps.iter().filter_map(|step| Some(step.strip_suffix(": unchanged")?.to_owned())).collect()
     }
@@ -157,7 +157,7 @@ impl Progress for Recorder {
 }
 
 /// Writes a plain tar whose member names are taken as they are; a link leads to `target`.
-pub fn write_tar(path: &Path, members: &[(&str, &str)], target: &Path) {
+pub(crate) fn write_tar(path: &Path, members: &[(&str, &str)], target: &Path) {
     let mut bytes = Vec::new();
     for (kind, name) in members {
         let mut header = [0_u8; 512];
@@ -187,13 +187,13 @@ pub fn write_tar(path: &Path, members: &[(&str, &str)], target: &Path) {
 }
 
 /// Fails the test unless the filesystem is clean.
-pub fn fsck(image: &Path) {
+pub(crate) fn fsck(image: &Path) {
     let output = Command::new("e2fsck").arg("-fn").arg(image).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
 }
 
 /// What debugfs(8) answers to a request, its complaints included.
-pub fn debugfs(image: &Path, request: &str) -> String {
+pub(crate) fn debugfs(image: &Path, request: &str) -> String {
     let output = Command::new("debugfs").args(["-R", request]).arg(image).output().unwrap();
     let complaints = String::from_utf8_lossy(&output.stderr);
     let complaints: String = complaints.lines().filter(|line| !line.starts_with("debugfs ")).collect();
@@ -201,7 +201,7 @@ pub fn debugfs(image: &Path, request: &str) -> String {
 }
 
 /// Unpacks a cpio archive with Python's idea of the format, which shares no code with ours.
-pub fn unpack_cpio(archive: &Path, to: &Path) -> PathBuf {
+pub(crate) fn unpack_cpio(archive: &Path, to: &Path) -> PathBuf {
     const PROGRAM: &str = r#"
 import os, sys
 data, root, at = open(sys.argv[1], 'rb').read(), sys.argv[2], 0
