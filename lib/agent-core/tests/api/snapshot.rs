@@ -1,0 +1,216 @@
+//! Prepare, abort, restore, watchdog.
+
+use std::time::Duration;
+
+use connectrpc::ErrorCode;
+use dormouse_agent_core::Durations;
+use dormouse_agent_proto::control::{PrepareReport, StepOutcome};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::support::{TestAgent, agent, agent_with, eventually, live, shell};
+
+const JSON: &str = "accept: application/json";
+
+async fn prepare(agent: &TestAgent, body: &str) -> PrepareReport {
+    let answer = agent.http("POST /snapshot/prepare", &[JSON], body.as_bytes()).await;
+    assert_eq!(answer.status, 200, "{}", String::from_utf8_lossy(&answer.body));
+    assert!(answer.has("cache-control: no-store"), "{}", answer.head);
+    serde_json::from_value(answer.json()).unwrap()
+}
+
+async fn is_open(agent: &TestAgent) -> bool {
+    let status = agent.get("/files?path=missing").await.status;
+    assert!(matches!(status, 404 | 503), "{status}");
+    status == 404
+}
+
+#[tokio::test]
+async fn a_plain_caller_gets_no_content_that_must_not_be_stored() {
+    let agent = agent().await;
+    let answer = agent.post("/snapshot/prepare", "").await;
+    assert_eq!((answer.status, answer.body.len()), (204, 0));
+    assert!(answer.has("cache-control: no-store"), "{}", answer.head);
+}
+
+#[tokio::test]
+async fn the_report_lists_the_steps_in_their_order() {
+    let agent = agent_with(Durations::default(), true).await;
+    let report = prepare(&agent, r#"{"freeze":true,"trim":true}"#).await;
+    let names: Vec<_> = report.steps.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!(names, ["exclude", "connections", "freeze", "sync", "trim"]);
+    for step in report.steps.iter().filter(|step| step.name != "trim") {
+        assert_eq!(step.outcome, StepOutcome::Ok, "{step:?}");
+    }
+    assert!(report.mem_free > 0 && !report.kernel_release.is_empty() && report.boot_id.len() == 36, "{report:?}");
+    assert_eq!(report.generation, 1);
+}
+
+#[tokio::test]
+async fn while_prepared_no_user_request_begins_and_abort_opens_again() {
+    let agent = agent().await;
+    prepare(&agent, "").await;
+    assert!(!is_open(&agent).await);
+    let refused = agent.run(shell("true")).await.unwrap_err();
+    assert_eq!(refused.code(), ErrorCode::Unavailable);
+    assert_eq!(agent.get("/health").await.status, 204);
+    assert_eq!(agent.post("/snapshot/abort", "").await.status, 204);
+    assert!(is_open(&agent).await);
+    assert_eq!(agent.sh("echo on").await.stdout, "on\n");
+}
+
+#[tokio::test]
+async fn a_second_prepare_is_a_conflict_until_the_first_is_undone() {
+    let agent = agent().await;
+    prepare(&agent, "").await;
+    let second = agent.post("/snapshot/prepare", "").await;
+    assert_eq!(second.status, 409);
+    assert_eq!(second.json()["code"], 409);
+    agent.post("/snapshot/abort", "").await;
+    prepare(&agent, "").await;
+}
+
+#[tokio::test]
+async fn of_two_prepares_at_once_one_wins() {
+    let agent = agent().await;
+    let (a, b) = tokio::join!(agent.post("/snapshot/prepare", ""), agent.post("/snapshot/prepare", ""));
+    let mut statuses = [a.status, b.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [204, 409]);
+}
+
+#[tokio::test]
+async fn abort_without_prepare_is_fine() {
+    let agent = agent().await;
+    assert_eq!(agent.post("/snapshot/abort", "").await.status, 204);
+    assert!(is_open(&agent).await);
+}
+
+#[tokio::test]
+async fn init_ends_the_prepared_state_once_per_generation() {
+    let agent = agent().await;
+    prepare(&agent, "").await;
+    assert_eq!(agent.post("/init", r#"{"generation":5}"#).await.status, 204);
+    assert!(is_open(&agent).await);
+    assert_eq!(prepare(&agent, "").await.generation, 5);
+    // Without a number the agent counts on.
+    agent.post("/init", "").await;
+    assert_eq!(prepare(&agent, "").await.generation, 6);
+}
+
+#[tokio::test]
+async fn a_prepare_that_no_snapshot_follows_is_undone() {
+    let durations = Durations { watchdog: Duration::from_millis(300), ..Durations::default() };
+    let agent = agent_with(durations, false).await;
+    prepare(&agent, "").await;
+    assert!(!is_open(&agent).await);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(is_open(&agent).await);
+    // A watchdog bites only its own prepare.
+    prepare(&agent, "").await;
+    agent.post("/snapshot/abort", "").await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    prepare(&agent, "").await;
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!is_open(&agent).await);
+}
+
+#[tokio::test]
+async fn frozen_processes_thaw_on_abort_and_on_init_and_by_the_watchdog() {
+    let durations = Durations { watchdog: Duration::from_millis(500), ..Durations::default() };
+    let agent = agent_with(durations, true).await;
+    let state = || std::fs::read_to_string(agent.cgroup_file("cgroup.freeze")).unwrap();
+    for undo in ["/snapshot/abort", "/init", ""] {
+        prepare(&agent, r#"{"freeze":true}"#).await;
+        assert_eq!(state(), "1");
+        if !undo.is_empty() {
+            agent.post(undo, "").await;
+        }
+        eventually("thawed", async || state() == "0").await;
+    }
+}
+
+#[tokio::test]
+async fn a_freeze_that_does_not_come_about_is_undone_and_reported() {
+    let agent = agent_with(Durations::default(), true).await;
+    std::fs::write(agent.cgroup_file("cgroup.events"), "populated 1\nfrozen 0\n").unwrap();
+    let report = prepare(&agent, r#"{"freeze":true,"budgetMs":300}"#).await;
+    let outcome = |name: &str| report.steps.iter().find(|step| step.name == name).map(|step| step.outcome);
+    assert_eq!(outcome("freeze"), Some(StepOutcome::Overran));
+    assert_eq!(outcome("sync"), Some(StepOutcome::Skipped), "no budget is left");
+    assert_eq!(std::fs::read_to_string(agent.cgroup_file("cgroup.freeze")).unwrap(), "0");
+}
+
+#[tokio::test]
+async fn abort_stops_a_prepare_that_is_under_way() {
+    let agent = agent_with(Durations::default(), true).await;
+    std::fs::write(agent.cgroup_file("cgroup.events"), "frozen 0\n").unwrap();
+    let preparing = agent.http("POST /snapshot/prepare", &[], br#"{"freeze":true}"#);
+    let aborting = async {
+        eventually("freezing", async || std::fs::read(agent.cgroup_file("cgroup.freeze")).unwrap() == b"1").await;
+        agent.post("/snapshot/abort", "").await
+    };
+    let (prepared, aborted) = tokio::join!(preparing, aborting);
+    assert_eq!((prepared.status, aborted.status), (409, 204));
+    assert_eq!(std::fs::read(agent.cgroup_file("cgroup.freeze")).unwrap(), b"0");
+    assert!(is_open(&agent).await);
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_request_prepares_nothing() {
+    let agent = agent().await;
+    assert_eq!(agent.post("/snapshot/prepare", r#"{"cache":"some"}"#).await.status, 400);
+    assert!(is_open(&agent).await);
+}
+
+async fn idle_connection(agent: &TestAgent) -> TcpStream {
+    let mut stream = TcpStream::connect(agent.address).await.unwrap();
+    stream.write_all(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
+    let mut answer = [0; 1024];
+    assert!(stream.read(&mut answer).await.unwrap() > 0);
+    stream
+}
+
+#[tokio::test]
+async fn prepare_closes_idle_connections_but_not_the_callers() {
+    let agent = agent().await;
+    let mut idle = idle_connection(&agent).await;
+    let mut own = idle_connection(&agent).await;
+    own.write_all(b"POST /snapshot/prepare HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    let mut answer = [0; 1024];
+    let read = own.read(&mut answer).await.unwrap();
+    assert!(answer[..read].starts_with(b"HTTP/1.1 204"));
+    assert_eq!(idle.read(&mut answer).await.unwrap(), 0, "the idle one is closed");
+    own.write_all(b"POST /snapshot/abort HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+    let read = own.read(&mut answer).await.unwrap();
+    assert!(answer[..read].starts_with(b"HTTP/1.1 204"), "the caller's own still serves");
+}
+
+#[tokio::test]
+async fn a_stream_that_was_open_across_a_snapshot_ends_at_restore_with_an_error() {
+    let agent = agent().await;
+    let mut stream = agent.rpc.process.start(shell("sleep 20")).await.unwrap();
+    assert!(stream.message().await.unwrap().is_some());
+    prepare(&agent, "").await;
+    assert_eq!(agent.post("/init", r#"{"generation":2}"#).await.status, 204);
+    let ended = tokio::time::timeout(Duration::from_secs(2), stream.message()).await.expect("at once");
+    assert!(ended.is_err());
+    assert_eq!(agent.sh("echo on").await.stdout, "on\n");
+}
+
+#[tokio::test]
+async fn an_aborted_prepare_leaves_open_streams_alone() {
+    let agent = agent().await;
+    let mut request = shell("read line; echo \"got $line\"");
+    request.stdin = Some(true);
+    request.tag = Some("t".into());
+    let live = live!(agent.rpc.process.start(request));
+    prepare(&agent, "").await;
+    agent.post("/snapshot/abort", "").await;
+    let close = dormouse_agent_proto::process::CloseStdinRequest {
+        process: crate::support::by_tag("t").into(),
+        ..Default::default()
+    };
+    agent.rpc.process.close_stdin(close).await.unwrap();
+    assert_eq!(live.end().await.stdout, "got \n");
+}

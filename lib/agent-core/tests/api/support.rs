@@ -1,0 +1,253 @@
+//! A real agent on an ephemeral port, and the smallest HTTP client that shows everything.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use connectrpc::ConnectError;
+use dormouse_agent_core::{Agent, AgentOptions, Durations, Guest, serve};
+use dormouse_agent_proto::client::{AgentRpc, CallOptions};
+use dormouse_agent_proto::process::{ProcessConfig, ProcessEvent, ProcessSelector, StartRequest};
+use dormouse_agent_proto::proto::process::__buffa::oneof::process_event::Event;
+use dormouse_agent_proto::proto::process::__buffa::oneof::process_event::data_event::Output;
+use dormouse_agent_proto::proto::process::__buffa::oneof::process_selector::Selector;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+pub(crate) struct TestAgent {
+    pub(crate) address: SocketAddr,
+    pub(crate) home: PathBuf,
+    pub(crate) rpc: AgentRpc,
+    _dir: tempfile::TempDir,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(crate) fn json(&self) -> serde_json::Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|e| panic!("{e}: {:?}", String::from_utf8_lossy(&self.body)))
+    }
+
+    pub(crate) fn has(&self, header: &str) -> bool {
+        self.head.to_ascii_lowercase().contains(&header.to_ascii_lowercase())
+    }
+}
+
+/// An agent whose only user is `tester`: the user that runs the test.
+pub(crate) async fn agent() -> TestAgent {
+    agent_with(Durations::default(), false).await
+}
+
+/// `guest` gives it an overlay directory and a fake user cgroup in the test's directory.
+pub(crate) async fn agent_with(durations: Durations, guest: bool) -> TestAgent {
+    let dir = tempfile::tempdir().unwrap();
+    let home = dir.path().join("home");
+    let cgroup = dir.path().join("cgroup");
+    for path in [&home, &cgroup] {
+        std::fs::create_dir(path).unwrap();
+    }
+    for file in ["cgroup.procs", "cgroup.freeze"] {
+        std::fs::write(cgroup.join(file), "").unwrap();
+    }
+    std::fs::write(cgroup.join("cgroup.events"), "populated 1\nfrozen 1\n").unwrap();
+    let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    std::fs::write(dir.path().join("passwd"), format!("tester:x:{uid}:{gid}::{}:/bin/sh\n", home.display())).unwrap();
+    std::fs::write(dir.path().join("group"), format!("testers:x:{gid}:\n")).unwrap();
+    let mut options = AgentOptions::plain("tester");
+    options.passwd = dir.path().join("passwd");
+    options.group = dir.path().join("group");
+    options.durations = durations;
+    options.guest = guest.then(|| Guest { overlay: home.clone(), user_cgroup: cgroup });
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(serve(Agent::new(options), listener));
+    let rpc = AgentRpc::new(format!("http://{address}").parse().unwrap(), []).unwrap();
+    TestAgent { address, home, rpc, _dir: dir }
+}
+
+impl TestAgent {
+    pub(crate) fn cgroup_file(&self, name: &str) -> PathBuf {
+        self.home.parent().unwrap().join("cgroup").join(name)
+    }
+
+    /// One request on a connection of its own. `headers` are whole lines.
+    pub(crate) async fn http(&self, request: &str, headers: &[&str], body: &[u8]) -> Answer {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let mut head = format!("{request} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n");
+        if !headers.iter().any(|h| h.starts_with("content-length")) {
+            head.push_str(&format!("content-length: {}\r\n", body.len()));
+        }
+        for header in headers {
+            head.push_str(&format!("{header}\r\n"));
+        }
+        head.push_str("\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // The agent may answer before it has read everything.
+        let _ = stream.write_all(body).await;
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let at = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("an HTTP head");
+        let head = String::from_utf8(answer[..at].to_vec()).unwrap();
+        let status = head[9..12].parse().unwrap();
+        Answer { status, head, body: answer[at + 4..].to_vec() }
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.http(&format!("GET {path}"), &[], b"").await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &str) -> Answer {
+        self.http(&format!("POST {path}"), &[], body.as_bytes()).await
+    }
+
+    /// Runs `script` to its end.
+    pub(crate) async fn sh(&self, script: &str) -> Ran {
+        self.run(shell(script)).await.unwrap()
+    }
+
+    pub(crate) async fn run(&self, request: StartRequest) -> Result<Ran, ConnectError> {
+        self.run_with(request, CallOptions::default()).await
+    }
+
+    pub(crate) async fn run_with(&self, request: StartRequest, options: CallOptions) -> Result<Ran, ConnectError> {
+        let mut stream = self.rpc.process.start_with_options(request, options).await?;
+        let mut ran = Ran::default();
+        while let Some(message) = stream.message().await? {
+            ran.take(message.to_owned_message().event.into_option().unwrap());
+        }
+        Ok(ran)
+    }
+}
+
+/// `sh -c script`, without standard input.
+pub(crate) fn shell(script: &str) -> StartRequest {
+    StartRequest {
+        process: ProcessConfig { cmd: "/bin/sh".into(), args: vec!["-c".into(), script.into()], ..Default::default() }.into(),
+        stdin: Some(false),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn by_pid(pid: u32) -> ProcessSelector {
+    ProcessSelector { selector: Some(Selector::Pid(pid)), ..Default::default() }
+}
+
+pub(crate) fn by_tag(tag: &str) -> ProcessSelector {
+    ProcessSelector { selector: Some(Selector::Tag(tag.into())), ..Default::default() }
+}
+
+/// What a stream told, in its order.
+#[derive(Debug, Default)]
+pub(crate) struct Ran {
+    pub(crate) pid: u32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) pty: String,
+    pub(crate) largest: usize,
+    pub(crate) keepalives: usize,
+    pub(crate) exit_code: Option<i32>,
+    pub(crate) status: String,
+}
+
+impl Ran {
+    pub(crate) fn take(&mut self, event: ProcessEvent) {
+        assert_eq!(self.exit_code, None, "something after the end");
+        match event.event.unwrap() {
+            Event::Start(start) => {
+                assert_eq!(self.pid, 0, "started twice");
+                self.pid = start.pid;
+            }
+            Event::Data(data) => {
+                assert_ne!(self.pid, 0, "data before the start");
+                let (sink, bytes) = match data.output.unwrap() {
+                    Output::Stdout(bytes) => (&mut self.stdout, bytes),
+                    Output::Stderr(bytes) => (&mut self.stderr, bytes),
+                    Output::Pty(bytes) => (&mut self.pty, bytes),
+                };
+                self.largest = self.largest.max(bytes.len());
+                sink.push_str(&String::from_utf8_lossy(&bytes));
+            }
+            Event::Keepalive(_) => self.keepalives += 1,
+            Event::End(end) => {
+                self.exit_code = Some(end.exit_code);
+                self.status.clone_from(&end.status);
+            }
+        }
+    }
+}
+
+/// A stream that is read as far as a test wants.
+pub(crate) struct Live<S> {
+    pub(crate) ran: Ran,
+    stream: S,
+}
+
+macro_rules! live {
+    ($opened:expr) => {{
+        let mut live = $crate::support::Live::new($opened.await.unwrap());
+        live.until(|ran| ran.pid != 0).await;
+        live
+    }};
+}
+pub(crate) use live;
+
+impl<S: Messages> Live<S> {
+    pub(crate) fn new(stream: S) -> Self {
+        Self { ran: Ran::default(), stream }
+    }
+
+    /// Reads on until `enough`, at most 10 s.
+    pub(crate) async fn until(&mut self, enough: impl Fn(&Ran) -> bool) {
+        let reading = async {
+            while !enough(&self.ran) {
+                let event = self.stream.next().await.unwrap_or_else(|| panic!("stream ended at {:?}", self.ran));
+                self.ran.take(event);
+            }
+        };
+        tokio::time::timeout(std::time::Duration::from_secs(10), reading).await.expect("in time");
+    }
+
+    pub(crate) async fn end(mut self) -> Ran {
+        self.until(|ran| ran.exit_code.is_some()).await;
+        self.ran
+    }
+}
+
+/// Streams of process events, of Start and of Connect.
+pub(crate) trait Messages {
+    async fn next(&mut self) -> Option<ProcessEvent>;
+}
+
+macro_rules! messages {
+    ($view:ident, $message:ident) => {
+        impl<B> Messages
+            for connectrpc::client::ServerStream<B, dormouse_agent_proto::proto::process::__buffa::view::$view<'static>>
+        where
+            B: connectrpc::http_body::Body<Data = bytes::Bytes> + Unpin,
+            B::Error: std::fmt::Display,
+        {
+            async fn next(&mut self) -> Option<ProcessEvent> {
+                let message = self.message().await.unwrap()?;
+                let owned: dormouse_agent_proto::process::$message = message.to_owned_message();
+                owned.event.into_option()
+            }
+        }
+    };
+}
+messages!(StartResponseView, StartResponse);
+messages!(ConnectResponseView, ConnectResponse);
+
+/// Waits until `holds`, at most 10 s.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    for _ in 0..1000 {
+        if holds().await {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
+
