@@ -1,0 +1,121 @@
+//! `dormouse inspect`, also `dormouse snapshot inspect`.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use comfy_table::{CellAlignment, Table};
+use dormouse_api_types::own::{Inspection, Introspection, RamMap};
+use dormouse_guest_mem::Bytes;
+
+use super::daemon::{Daemon, segment};
+use super::{output, picture, progress, select};
+use crate::command_error::{CommandError, CommandResult};
+
+/// Show where every byte of a paused guest's RAM went
+///
+/// A table by what the guest used pages for, and on request a picture: one pixel per page, in squares of 256 MiB, along
+/// a Hilbert curve so that neighbours in memory are neighbours in the picture; strong colours are stored, pale ones not.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Examples:\n  dormouse inspect i3f\n  dormouse inspect base --svg base.svg --png base.png")]
+pub(super) struct InspectArgs {
+    /// Sandbox, snapshot (ids may be cut short) or template
+    #[arg(value_name = "ID|SNAPSHOT")]
+    what: String,
+    /// Print as JSON
+    #[arg(long)]
+    json: bool,
+    /// Also write a picture as SVG
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Also write a picture as PNG
+    #[arg(long, value_name = "FILE")]
+    png: Option<PathBuf>,
+}
+
+/// Runs it.
+pub(super) async fn run(args: InspectArgs, daemon: &Daemon) -> CommandResult {
+    let path = format!("/dormouse/v1/snapshots/{}", segment(&select::snapshot(daemon, &args.what).await?));
+    let found: Inspection = progress::waiting("reading the snapshot", daemon.get(&path)).await?;
+    if args.svg.is_some() || args.png.is_some() {
+        let map: RamMap = progress::waiting("reading the map", daemon.get(&format!("{path}/map"))).await?;
+        draw(&map, args.svg.as_deref(), args.png.as_deref())?;
+    }
+    match args.json {
+        true => output::json(&found)?,
+        false => {
+            output::table(&by_class(&found))?;
+            output::print(&summary(&found))?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn draw(map: &RamMap, svg: Option<&Path>, png: Option<&Path>) -> CommandResult<()> {
+    let grid = picture::Grid::new(map);
+    let save = |path: &Path, content: &[u8]| {
+        std::fs::write(path, content).map_err(CommandError::io(format!("write {}", path.display())))
+    };
+    if let Some(path) = svg {
+        save(path, picture::svg(&grid).as_bytes())?;
+    }
+    if let Some(path) = png {
+        save(path, &picture::png(&grid).map_err(CommandError::internal)?)?;
+    }
+    Ok(())
+}
+
+fn by_class(found: &Inspection) -> Table {
+    let mut table = output::new_table(["CLASS", "TOTAL", "ZERO", "STORED"]);
+    let mut rows = found.classes.clone();
+    rows.sort_by_key(|row| std::cmp::Reverse((row.stored, row.total)));
+    for row in rows {
+        let sizes = [row.total, row.zero, row.stored].map(|b| b.to_string());
+        let [total, zero, stored] = sizes;
+        table.add_row([picture::name(row.class).to_owned(), total, zero, stored]);
+    }
+    table.add_row(["all".to_owned(), found.ram.to_string(), sum(found, |r| r.zero), sum(found, |r| r.stored)]);
+    for column in 1..4 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
+fn sum(found: &Inspection, part: impl Fn(&dormouse_api_types::own::ClassRow) -> Bytes) -> String {
+    Bytes(found.classes.iter().map(|row| part(row).0).sum()).to_string()
+}
+
+fn summary(found: &Inspection) -> String {
+    let how = match &found.introspection {
+        Introspection::Pages { kernel } => format!("by the page structures of Linux {kernel}"),
+        Introspection::ZeroOnly { reason } => format!("not known, only zero pages are left out: {reason}"),
+    };
+    let mut lines = vec![
+        String::new(),
+        format!("snapshot     {} of template {}, taken {:.0}", found.snapshot, found.template, found.created_at),
+        format!("free pages   {how}"),
+        format!("left out     {} free, {} zero", found.free, found.zero),
+        format!("kept         {} before compression", found.kept),
+        format!(
+            "on disk      {}: memory {}, device state {}, overlay {}",
+            found.on_disk(),
+            found.memory_on_disk,
+            found.device_state_on_disk,
+            found.overlay_on_disk
+        ),
+    ];
+    if let Some(other) = found.comparison {
+        let text = format!(
+            "others keep  {} without preparing, {} with the cache policy alone",
+            other.non_zero_before, other.non_zero_after
+        );
+        lines.push(text);
+    }
+    let steps: Vec<String> = found.steps.iter().map(|s| format!("{} {} ms", s.name, s.micros / 1000)).collect();
+    if !steps.is_empty() {
+        lines.push(format!("pause took   {}", steps.join(", ")));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
