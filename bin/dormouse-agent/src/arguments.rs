@@ -28,7 +28,8 @@ impl Arguments {
             ["--help" | "-h"] => Ok(Self::Help),
             ["--version" | "-V"] => Ok(Self::Version),
             ["--no-vm", "--listen", address] | ["--listen", address, "--no-vm"] => {
-                let listen = address.parse().map_err(|_| format!("'{address}' is not ADDRESS:PORT, as 127.0.0.1:49983"))?;
+                let listen =
+                    address.parse().map_err(|_| format!("'{address}' is not ADDRESS:PORT, as 127.0.0.1:49983"))?;
                 Ok(Self::NoVm { listen })
             }
             _ => Err("not PID 1 and no '--no-vm --listen ADDRESS:PORT' given, see --help".into()),
@@ -58,7 +59,10 @@ mod tests {
     fn an_agent_outside_a_guest_must_be_asked_for() {
         assert!(parse(&[]).is_err());
         assert!(parse(&["--no-vm"]).is_err());
-        assert_eq!(parse(&["--no-vm", "--listen", "127.0.0.1:0"]), Ok(Arguments::NoVm { listen: ([127, 0, 0, 1], 0).into() }));
+        assert_eq!(
+            parse(&["--no-vm", "--listen", "127.0.0.1:0"]),
+            Ok(Arguments::NoVm { listen: ([127, 0, 0, 1], 0).into() })
+        );
         assert!(parse(&["--no-vm", "--listen", "localhost"]).unwrap_err().contains("ADDRESS:PORT"));
     }
 }

@@ -1,7 +1,7 @@
 //! Typed client of the agent's Connect services, for the host: Connect protocol over plain HTTP/1.1.
 
-use connectrpc::client::{ClientConfig, HttpClient};
 pub use connectrpc::client::CallOptions;
+use connectrpc::client::{ClientConfig, HttpClient};
 pub use connectrpc::{ConnectError, ErrorCode};
 use http::Uri;
 
@@ -46,10 +46,7 @@ pub struct InvalidHeader {
 
 impl AgentRpc {
     /// A client of the agent at `base` (an `http://` address) that sends `headers` with each call. Does not connect yet.
-    pub fn new<'a>(
-        base: Uri,
-        headers: impl IntoIterator<Item = (&'a str, &'a str)>,
-    ) -> Result<Self, InvalidHeader> {
+    pub fn new<'a>(base: Uri, headers: impl IntoIterator<Item = (&'a str, &'a str)>) -> Result<Self, InvalidHeader> {
         let mut map = http::HeaderMap::new();
         for (name, value) in headers {
             let invalid = |_: http::Error| InvalidHeader { name: name.to_owned() };

@@ -16,10 +16,10 @@ pub mod proto {
     connectrpc::include_generated!();
 }
 
-/// Messages and service of `process.Process`.
-pub use proto::process;
 /// Messages and service of `filesystem.Filesystem`.
 pub use proto::filesystem;
+/// Messages and service of `process.Process`.
+pub use proto::process;
 
 #[cfg(feature = "client")]
 pub mod client;

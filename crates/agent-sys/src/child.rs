@@ -38,8 +38,7 @@ pub struct ChildSetup {
 /// The session means that the process group id equals the pid, so the whole group can be signalled. An error of any step makes
 /// `spawn` fail with that error and no child is left.
 pub fn prepare_child(command: &mut Command, setup: ChildSetup) {
-    let groups: Vec<Gid> =
-        setup.credentials.iter().flat_map(|c| &c.groups).map(|gid| Gid::from_raw(*gid)).collect();
+    let groups: Vec<Gid> = setup.credentials.iter().flat_map(|c| &c.groups).map(|gid| Gid::from_raw(*gid)).collect();
     // SAFETY: the closure runs in the forked child, where only async-signal-safe work is allowed. It makes system calls through
     // rustix's raw backend on data prepared above: no allocation, no lock, no libc state.
     unsafe {
@@ -49,6 +48,7 @@ pub fn prepare_child(command: &mut Command, setup: ChildSetup) {
 
 fn enter(setup: &ChildSetup, groups: &[Gid]) -> io::Result<()> {
     rustix::process::setsid()?;
+    forget_ignored_signals();
     if setup.controlling_terminal {
         rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
     }
@@ -66,6 +66,16 @@ fn enter(setup: &ChildSetup, groups: &[Gid]) -> io::Result<()> {
     }
     rustix::process::chdir(setup.working_dir.as_c_str())?;
     Ok(())
+}
+
+/// Signals that whoever started the agent had it ignore would be ignored by every program here too, `Ctrl-C` for one.
+fn forget_ignored_signals() {
+    for signal in 1..32 {
+        // SAFETY: `signal` with SIG_DFL installs no code and is async-signal-safe. SIGKILL and SIGSTOP are refused, which is fine.
+        unsafe {
+            libc::signal(signal, libc::SIG_DFL);
+        }
+    }
 }
 
 /// The agent is exempt from the OOM killer and its children are not. Raising the own score needs no privilege, so a failure

@@ -64,7 +64,8 @@ mod tests {
 
     #[test]
     fn field_names_are_those_of_the_wire() {
-        let body = r#"{"accessToken":"t","envVars":{"A":"1"},"lifecycleID":"l","generation":3,"hyperloopIP":"ignored"}"#;
+        let body =
+            r#"{"accessToken":"t","envVars":{"A":"1"},"lifecycleID":"l","generation":3,"hyperloopIP":"ignored"}"#;
         let request: InitRequest = serde_json::from_str(body).unwrap();
         assert_eq!(request.access_token.as_deref(), Some("t"));
         assert_eq!(request.lifecycle_id.as_deref(), Some("l"));

@@ -36,7 +36,12 @@ pub(crate) enum SignatureError {
 }
 
 /// Checks `query` against `token` at `now` (Unix seconds).
-pub(super) fn check(query: &SignedQuery, operation: FileOperation, token: &str, now: i64) -> Result<(), SignatureError> {
+pub(super) fn check(
+    query: &SignedQuery,
+    operation: FileOperation,
+    token: &str,
+    now: i64,
+) -> Result<(), SignatureError> {
     let given = query.signature.as_deref().ok_or(SignatureError::Missing)?;
     let right = sign(query, operation, token);
     if !bool::from(right.as_bytes().ct_eq(given.as_bytes())) {
@@ -54,7 +59,8 @@ fn sign(query: &SignedQuery, operation: FileOperation, token: &str) -> String {
         FileOperation::Write => "write",
     };
     let mut hash = Sha256::new();
-    for part in [query.path.as_deref().unwrap_or(""), ":", operation, ":", query.username.as_deref().unwrap_or(""), ":", token]
+    for part in
+        [query.path.as_deref().unwrap_or(""), ":", operation, ":", query.username.as_deref().unwrap_or(""), ":", token]
     {
         hash.update(part);
     }

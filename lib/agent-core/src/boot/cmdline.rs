@@ -24,7 +24,9 @@ pub(super) struct Cmdline {
 impl Cmdline {
     pub(super) fn parse(text: &str) -> Self {
         let mut cmdline = Self::default();
-        for (key, value) in text.split_ascii_whitespace().filter_map(|word| word.strip_prefix("dormouse.")?.split_once('=')) {
+        for (key, value) in
+            text.split_ascii_whitespace().filter_map(|word| word.strip_prefix("dormouse.")?.split_once('='))
+        {
             match key {
                 "hostname" => cmdline.hostname = Some(value.to_owned()).filter(|name| is_hostname(name)),
                 "ip" => cmdline.ip = cidr(value),

@@ -18,7 +18,8 @@ pub fn log(message: &str) {
         return;
     }
     let flags = rustix::fs::OFlags::NOCTTY.bits().cast_signed();
-    let console = std::os::unix::fs::OpenOptionsExt::custom_flags(OpenOptions::new().write(true), flags).open("/dev/console");
+    let console =
+        std::os::unix::fs::OpenOptionsExt::custom_flags(OpenOptions::new().write(true), flags).open("/dev/console");
     if let Ok(mut console) = console {
         let _ = console.write_all(format!("dormouse-agent: {message}\n").as_bytes());
     }

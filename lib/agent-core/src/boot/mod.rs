@@ -26,7 +26,7 @@ const USER_CGROUP: &str = "/sys/fs/cgroup/user";
 
 /// Why a boot failed.
 #[derive(Debug, Error)]
-#[error("cannot {what}: {source}")]
+#[error("cannot {what}")]
 pub struct BootError {
     what: String,
     source: std::io::Error,

@@ -23,15 +23,24 @@ const NO_DEVICES: MountFlags = MountFlags::NOSUID.union(MountFlags::NODEV);
 pub(super) const EARLY: [(&str, &str); 3] = [("devtmpfs", "/dev"), ("proc", "/proc"), ("sysfs", "/sys")];
 
 const LATE: [Mount; 5] = [
-    Mount { kind: "devpts", at: "/dev/pts", flags: MountFlags::NOSUID.union(MountFlags::NOEXEC), options: c"gid=5,mode=620,ptmxmode=666" },
+    Mount {
+        kind: "devpts",
+        at: "/dev/pts",
+        flags: MountFlags::NOSUID.union(MountFlags::NOEXEC),
+        options: c"gid=5,mode=620,ptmxmode=666",
+    },
     Mount { kind: "tmpfs", at: "/dev/shm", flags: NO_DEVICES, options: c"mode=1777" },
     Mount { kind: "cgroup2", at: "/sys/fs/cgroup", flags: NO_PROGRAMS, options: c"" },
     Mount { kind: "tmpfs", at: "/run", flags: NO_DEVICES, options: c"mode=755" },
     Mount { kind: "tmpfs", at: "/tmp", flags: NO_DEVICES, options: c"mode=1777" },
 ];
 
-const LINKS: [(&str, &str); 4] =
-    [("/proc/self/fd", "/dev/fd"), ("/proc/self/fd/0", "/dev/stdin"), ("/proc/self/fd/1", "/dev/stdout"), ("/proc/self/fd/2", "/dev/stderr")];
+const LINKS: [(&str, &str); 4] = [
+    ("/proc/self/fd", "/dev/fd"),
+    ("/proc/self/fd/0", "/dev/stdin"),
+    ("/proc/self/fd/1", "/dev/stdout"),
+    ("/proc/self/fd/2", "/dev/stderr"),
+];
 
 /// Mounts what the boot needs; from here on messages reach the console.
 pub(super) fn early() -> Result<(), BootError> {

@@ -21,7 +21,9 @@ pub(super) fn configure(cmdline: &Cmdline) -> Result<(), BootError> {
     };
     netlink.set_up(index).doing(|| format!("set {name} up"))?;
     if let Some(ip) = cmdline.ip {
-        netlink.add_address(index, ip.address, ip.prefix).doing(|| format!("give {name} the address {}", ip.address))?;
+        netlink
+            .add_address(index, ip.address, ip.prefix)
+            .doing(|| format!("give {name} the address {}", ip.address))?;
     }
     if let Some(gateway) = cmdline.gateway {
         netlink.add_default_route(index, gateway).doing(|| format!("route by {gateway}"))?;
@@ -31,7 +33,8 @@ pub(super) fn configure(cmdline: &Cmdline) -> Result<(), BootError> {
 
 /// The Ethernet interface with `wanted` address, else the one with the lowest index.
 fn interface(class: &Path, wanted: Option<[u8; 6]>) -> Option<(String, u32)> {
-    let read = |name: &str, file: &str| fs::read_to_string(class.join(name).join(file)).ok().map(|t| t.trim().to_owned());
+    let read =
+        |name: &str, file: &str| fs::read_to_string(class.join(name).join(file)).ok().map(|t| t.trim().to_owned());
     let names = fs::read_dir(class).ok()?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     names
         .filter(|name| read(name, "type").as_deref() == Some(ETHERNET))
@@ -57,9 +60,11 @@ mod tests {
     #[test]
     fn the_first_ethernet_interface_is_used_unless_an_address_is_asked_for() {
         let dir = tempfile::tempdir().unwrap();
-        for (name, kind, index, address) in
-            [("lo", "772", "1", "00:00:00:00:00:00"), ("eth1", "1", "3", "52:54:00:00:00:01"), ("eth0", "1", "2", "52:54:00:00:00:00")]
-        {
+        for (name, kind, index, address) in [
+            ("lo", "772", "1", "00:00:00:00:00:00"),
+            ("eth1", "1", "3", "52:54:00:00:00:01"),
+            ("eth0", "1", "2", "52:54:00:00:00:00"),
+        ] {
             let at = dir.path().join(name);
             fs::create_dir(&at).unwrap();
             for (file, text) in [("type", kind), ("ifindex", index), ("address", address)] {

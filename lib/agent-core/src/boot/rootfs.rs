@@ -29,7 +29,8 @@ pub(super) fn switch() -> Result<(), BootError> {
     for dir in [BASE_AT, DISK_AT, ROOT_AT] {
         fs::create_dir_all(dir).doing(|| format!("make {dir}"))?;
     }
-    mount(BASE_DISK, BASE_AT, "ext4", MountFlags::RDONLY, c"noload").doing(|| format!("mount {BASE_DISK} read-only"))?;
+    mount(BASE_DISK, BASE_AT, "ext4", MountFlags::RDONLY, c"noload")
+        .doing(|| format!("mount {BASE_DISK} read-only"))?;
     mount(OVERLAY_DISK, DISK_AT, "ext4", MountFlags::NOATIME, c"").doing(|| format!("mount {OVERLAY_DISK}"))?;
     for dir in ["/disk/upper", "/disk/work"] {
         fs::create_dir_all(dir).doing(|| format!("make {dir}"))?;

@@ -30,7 +30,10 @@ pub(crate) async fn download(
     let meta = tokio::fs::metadata(&path).await.map_err(|error| unreadable(&path, &error))?;
     // Devices and pipes would block, or never end.
     if !meta.is_file() {
-        return Err(HttpError::new(StatusCode::BAD_REQUEST, format!("path '{}' is not a regular file", path.display())));
+        return Err(HttpError::new(
+            StatusCode::BAD_REQUEST,
+            format!("path '{}' is not a regular file", path.display()),
+        ));
     }
     let file = ServeFile::new_with_mime(&path, &mime::APPLICATION_OCTET_STREAM).with_buf_chunk_size(CHUNK);
     let Ok(mut response) = file.oneshot(request).await;
@@ -54,7 +57,8 @@ fn unreadable(path: &Path, error: &io::Error) -> HttpError {
 /// The file's name as a quoted string; what cannot stand in one becomes `_`.
 fn disposition(path: &Path) -> HeaderValue {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let plain: String = name.chars().map(|c| if matches!(c, ' '..='~') && c != '"' && c != '\\' { c } else { '_' }).collect();
+    let plain: String =
+        name.chars().map(|c| if matches!(c, ' '..='~') && c != '"' && c != '\\' { c } else { '_' }).collect();
     HeaderValue::try_from(format!("inline; filename=\"{plain}\"")).unwrap_or(HeaderValue::from_static("inline"))
 }
 

@@ -52,7 +52,9 @@ pub(crate) async fn upload(
             vec![Written::new(&path)]
         }
         "multipart/form-data" => multipart(request, asked, &user).await?,
-        other => return Err(bad_request(format!("content type '{other}' is neither multipart/form-data nor octet-stream"))),
+        other => {
+            return Err(bad_request(format!("content type '{other}' is neither multipart/form-data nor octet-stream")));
+        }
     };
     Ok(Json(written).into_response())
 }

@@ -23,10 +23,12 @@ pub(super) async fn write_file<E: std::fmt::Display>(
     let failed = |error: io::Error| cannot_write(path, &error);
     let owner = (user.uid, user.gid);
     let place = path.to_owned();
-    let file = tokio::task::spawn_blocking(move || create(&place, owner)).await.map_err(io::Error::other).map_err(failed)?;
+    let file =
+        tokio::task::spawn_blocking(move || create(&place, owner)).await.map_err(io::Error::other).map_err(failed)?;
     let mut file = tokio::fs::File::from_std(file.map_err(failed)?);
     while let Some(chunk) = content.next().await {
-        let chunk = chunk.map_err(|error| HttpError::new(StatusCode::BAD_REQUEST, format!("upload broke off: {error}")))?;
+        let chunk =
+            chunk.map_err(|error| HttpError::new(StatusCode::BAD_REQUEST, format!("upload broke off: {error}")))?;
         file.write_all(&chunk).await.map_err(failed)?;
     }
     file.flush().await.map_err(failed)
@@ -76,7 +78,9 @@ fn give_to(result: io::Result<()>) -> io::Result<()> {
 fn cannot_write(path: &Path, error: &io::Error) -> HttpError {
     let status = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StatusCode::INSUFFICIENT_STORAGE,
-        io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput => StatusCode::BAD_REQUEST,
+        io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput => {
+            StatusCode::BAD_REQUEST
+        }
         io::ErrorKind::InvalidFilename => StatusCode::BAD_REQUEST,
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };

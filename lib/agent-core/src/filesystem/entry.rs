@@ -21,11 +21,8 @@ pub(super) fn entry(path: &Path, names: &Names) -> Result<EntryInfo, FilesystemE
     } else {
         FileType::FILE_TYPE_FILE
     };
-    let modified = Timestamp {
-        seconds: meta.mtime(),
-        nanos: i32::try_from(meta.mtime_nsec()).unwrap_or(0),
-        ..Default::default()
-    };
+    let modified =
+        Timestamp { seconds: meta.mtime(), nanos: i32::try_from(meta.mtime_nsec()).unwrap_or(0), ..Default::default() };
     Ok(EntryInfo {
         name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         r#type: kind.into(),

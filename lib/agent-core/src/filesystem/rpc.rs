@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use connectrpc::{ConnectError, RequestContext, Response, ServiceRequest, ServiceResult, ServiceStream};
 use dormouse_agent_proto::filesystem::{
-    CreateWatcherRequest, CreateWatcherResponse, Filesystem, GetWatcherEventsRequest, GetWatcherEventsResponse, ListDirRequest,
-    ListDirResponse, MakeDirRequest, MakeDirResponse, MoveRequest, MoveResponse, RemoveRequest, RemoveResponse,
-    RemoveWatcherRequest, RemoveWatcherResponse, StatRequest, StatResponse, WatchDirRequest, WatchDirResponse,
+    CreateWatcherRequest, CreateWatcherResponse, Filesystem, GetWatcherEventsRequest, GetWatcherEventsResponse,
+    ListDirRequest, ListDirResponse, MakeDirRequest, MakeDirResponse, MoveRequest, MoveResponse, RemoveRequest,
+    RemoveResponse, RemoveWatcherRequest, RemoveWatcherResponse, StatRequest, StatResponse, WatchDirRequest,
+    WatchDirResponse,
 };
 
 use super::entry::entry;
@@ -49,7 +50,11 @@ fn place(path: &str, user: &User) -> Result<PathBuf, ConnectError> {
 
 #[expect(refining_impl_trait, reason = "concrete response types are simpler and nobody names the trait's")]
 impl Filesystem for FilesystemRpc {
-    async fn stat<'a>(&'a self, context: RequestContext, request: ServiceRequest<'_, StatRequest>) -> ServiceResult<StatResponse> {
+    async fn stat<'a>(
+        &'a self,
+        context: RequestContext,
+        request: ServiceRequest<'_, StatRequest>,
+    ) -> ServiceResult<StatResponse> {
         let path = place(request.path, &self.user(&context)?)?;
         let entry = self.blocking(move |agent| entry(&path, &agent.users.names())).await?;
         Response::ok(StatResponse { entry: entry.into(), ..Default::default() })
@@ -149,7 +154,9 @@ impl From<FilesystemError> for ConnectError {
                 std::io::ErrorKind::PermissionDenied => Self::permission_denied(message),
                 std::io::ErrorKind::AlreadyExists => Self::already_exists(message),
                 std::io::ErrorKind::StorageFull => Self::resource_exhausted(message),
-                std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidFilename => Self::invalid_argument(message),
+                std::io::ErrorKind::InvalidInput | std::io::ErrorKind::InvalidFilename => {
+                    Self::invalid_argument(message)
+                }
                 _ => Self::internal(message),
             },
         }

@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn broken_lines_are_passed_over() {
-        let (_dir, users) = database("::::\n#c:x:1:1::/:\nhalf:x:1\nneg:x:-1:5::/:\nok:x:7:8::rel:/bin/sh", "bad\nok:x:no:\n");
+        let (_dir, users) =
+            database("::::\n#c:x:1:1::/:\nhalf:x:1\nneg:x:-1:5::/:\nok:x:7:8::rel:/bin/sh", "bad\nok:x:no:\n");
         assert_eq!(users.lookup("ok").unwrap().home, PathBuf::from("/"));
         for name in ["", "half", "neg", "#c"] {
             assert!(users.lookup(name).is_err(), "{name}");

@@ -53,7 +53,8 @@ fn check(request: InitRequest) -> Result<Checked, HttpError> {
         None => None,
         Some(text) => Some(text.parse().map_err(|error| bad_request(format!("timestamp is not RFC 3339: {error}")))?),
     };
-    let entropy = request.entropy.as_deref().map(entropy::decode).transpose().map_err(|e| bad_request(e.to_string()))?;
+    let entropy =
+        request.entropy.as_deref().map(entropy::decode).transpose().map_err(|e| bad_request(e.to_string()))?;
     if let Some(name) = request.hostname.as_ref().filter(|name| !is_hostname(name)) {
         return Err(bad_request(format!("not a host name: {name:?}")));
     }

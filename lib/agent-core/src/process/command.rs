@@ -68,7 +68,8 @@ impl Plan<'_> {
             return Err(CommandError::NoCommand);
         }
         let vars = || self.config.envs.iter().chain(&self.sandbox_vars);
-        let words = self.config.args.iter().chain([&self.config.cmd]).chain(vars().flat_map(|(name, value)| [name, value]));
+        let words =
+            self.config.args.iter().chain([&self.config.cmd]).chain(vars().flat_map(|(name, value)| [name, value]));
         if words.into_iter().any(|word| word.contains('\0')) {
             return Err(CommandError::ZeroByte);
         }

@@ -78,7 +78,9 @@ impl From<Event> for ProcessEvent {
     fn from(event: Event) -> Self {
         let event = match event {
             Event::Start(pid) => StartEvent { pid, ..Default::default() }.into(),
-            Event::Data(source, bytes) => DataEvent { output: Some(output(source, &bytes)), ..Default::default() }.into(),
+            Event::Data(source, bytes) => {
+                DataEvent { output: Some(output(source, &bytes)), ..Default::default() }.into()
+            }
             Event::KeepAlive => KeepAlive::default().into(),
             Event::End(End { exit_code, exited, status, error }) => {
                 EndEvent { exit_code, exited, status, error, ..Default::default() }.into()

@@ -13,7 +13,10 @@ use tokio::io::unix::AsyncFd;
 pub(super) struct Endpoint(Arc<AsyncFd<OwnedFd>>);
 
 impl Endpoint {
-    #[expect(deprecated, reason = "unsound only for a descriptor that closes early; this one is owned, and the new way is unsafe")]
+    #[expect(
+        deprecated,
+        reason = "unsound only for a descriptor that closes early; this one is owned, and the new way is unsafe"
+    )]
     pub(super) fn new(fd: OwnedFd, interest: Interest) -> io::Result<Self> {
         let flags = rustix::fs::fcntl_getfl(&fd)?;
         rustix::fs::fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?;

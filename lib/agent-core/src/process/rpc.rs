@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use connectrpc::{ConnectError, InboundStream, RequestContext, Response, ServiceRequest, ServiceResult, ServiceStream};
 use dormouse_agent_proto::process::{
-    CloseStdinRequest, CloseStdinResponse, ConnectRequest, ConnectResponse, ListRequest, ListResponse, Process, ProcessInfo,
-    ProcessInput, SendInputRequest, SendInputResponse, SendSignalRequest, SendSignalResponse, Signal, StartRequest,
-    StartResponse, StreamInputRequest, StreamInputResponse, UpdateRequest, UpdateResponse,
+    CloseStdinRequest, CloseStdinResponse, ConnectRequest, ConnectResponse, ListRequest, ListResponse, Process,
+    ProcessInfo, ProcessInput, SendInputRequest, SendInputResponse, SendSignalRequest, SendSignalResponse, Signal,
+    StartRequest, StartResponse, StreamInputRequest, StreamInputResponse, UpdateRequest, UpdateResponse,
 };
 use dormouse_agent_proto::proto::process::__buffa::oneof::process_input::Input;
 use dormouse_agent_proto::proto::process::__buffa::oneof::stream_input_request::Event as InputEvent;

@@ -117,7 +117,8 @@ async fn freeze(steps: &mut Steps, guest: &Guest, hold: &mut Hold) {
 
 async fn disk_and_cache(steps: &mut Steps, guest: &Guest, request: PrepareRequest) {
     let overlay = guest.overlay.clone();
-    let flushed = steps.run("sync", MAX_BUDGET, async { blocking(move || sync(&overlay)).await.map(|done| ((), done)) }).await;
+    let flushed =
+        steps.run("sync", MAX_BUDGET, async { blocking(move || sync(&overlay)).await.map(|done| ((), done)) }).await;
     if request.cache == CachePolicy::Drop {
         if flushed.is_some() {
             steps.run("cache", MAX_BUDGET, async { blocking(drop_cache).await.map(|done| ((), done)) }).await;

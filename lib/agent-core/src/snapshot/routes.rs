@@ -49,7 +49,8 @@ fn refused(error: PrepareError) -> HttpError {
 }
 
 fn answer(headers: &HeaderMap, report: &PrepareReport) -> Response {
-    let accepts = headers.get_all(ACCEPT).iter().any(|value| value.to_str().is_ok_and(|v| v.contains("application/json")));
+    let accepts =
+        headers.get_all(ACCEPT).iter().any(|value| value.to_str().is_ok_and(|v| v.contains("application/json")));
     if accepts { (NO_STORE, Json(report)).into_response() } else { (StatusCode::NO_CONTENT, NO_STORE).into_response() }
 }
 

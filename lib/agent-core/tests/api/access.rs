@@ -37,7 +37,9 @@ async fn everything_is_open_before_there_is_a_token() {
 async fn with_a_token_only_health_is_open_to_all() {
     let agent = secured().await;
     assert_eq!(agent.get("/health").await.status, 204);
-    for path in ["/snapshot/abort", "/snapshot/prepare", "/process.Process/List", "/filesystem.Filesystem/Stat", "/nowhere"] {
+    for path in
+        ["/snapshot/abort", "/snapshot/prepare", "/process.Process/List", "/filesystem.Filesystem/Stat", "/nowhere"]
+    {
         let refused = agent.post(path, "{}").await;
         assert_eq!(refused.status, 401, "{path}");
         assert_eq!(refused.json(), serde_json::json!({"code": 401, "message": REFUSED}), "{path}");
@@ -54,7 +56,7 @@ async fn with_a_token_only_health_is_open_to_all() {
 async fn the_client_sends_its_token_with_each_call() {
     let agent = secured().await;
     let refused = agent.rpc.filesystem.stat(StatRequest::default()).await.unwrap_err();
-    assert_eq!(refused.code(), ErrorCode::Unauthenticated);
+    assert_eq!(refused.code, ErrorCode::Unauthenticated);
     let base = format!("http://{}", agent.address).parse().unwrap();
     let client = AgentRpc::new(base, [("x-access-token", "tok")]).unwrap();
     assert!(client.filesystem.stat(StatRequest::default()).await.is_ok());
@@ -96,13 +98,18 @@ async fn a_signature_to_write_allows_writing_until_it_expires() {
     let agent = secured().await;
     let octets = ["content-type: application/octet-stream"];
     let (past, future) = (1_000_000_000, 9_000_000_000);
-    let expired = format!("POST /files?path=a&signature={}&signature_expiration={past}", signature("a", "write", Some(past)));
+    let expired =
+        format!("POST /files?path=a&signature={}&signature_expiration={past}", signature("a", "write", Some(past)));
     let answer = agent.http(&expired, &octets, b"x").await;
-    assert_eq!((answer.status, answer.json()), (401, serde_json::json!({"code":401,"message":"signature is already expired"})));
+    assert_eq!(
+        (answer.status, answer.json()),
+        (401, serde_json::json!({"code":401,"message":"signature is already expired"}))
+    );
     let read = format!("POST /files?path=a&signature={}", signature("a", "read", None));
     assert_eq!(agent.http(&read, &octets, b"x").await.status, 401);
     assert!(!agent.home.join("a").exists());
-    let valid = format!("POST /files?path=a&signature={}&signature_expiration={future}", signature("a", "write", Some(future)));
+    let valid =
+        format!("POST /files?path=a&signature={}&signature_expiration={future}", signature("a", "write", Some(future)));
     assert_eq!(agent.http(&valid, &octets, b"x").await.status, 200);
 }
 

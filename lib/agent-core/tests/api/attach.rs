@@ -58,16 +58,16 @@ async fn an_ended_process_can_be_attached_to_for_a_while_and_no_longer() {
     assert_eq!((late.pid, late.exit_code), (pid, Some(3)));
     tokio::time::sleep(Duration::from_millis(600)).await;
     let mut gone = agent.rpc.process.connect(attach(by_pid(pid))).await.unwrap();
-    assert_eq!(gone.message().await.unwrap_err().code(), ErrorCode::NotFound);
+    assert_eq!(gone.message().await.unwrap_err().code, ErrorCode::NotFound);
 }
 
 #[tokio::test]
 async fn an_unknown_process_is_not_found_and_a_nameless_one_is_an_error() {
     let agent = agent().await;
     let mut stream = agent.rpc.process.connect(attach(by_pid(999_999))).await.unwrap();
-    assert_eq!(stream.message().await.unwrap_err().code(), ErrorCode::NotFound);
+    assert_eq!(stream.message().await.unwrap_err().code, ErrorCode::NotFound);
     let mut stream = agent.rpc.process.connect(attach(ProcessSelector::default())).await.unwrap();
-    assert_eq!(stream.message().await.unwrap_err().code(), ErrorCode::InvalidArgument);
+    assert_eq!(stream.message().await.unwrap_err().code, ErrorCode::InvalidArgument);
 }
 
 #[tokio::test]
@@ -88,7 +88,7 @@ async fn a_terminal_has_a_size_that_changes_and_is_the_controlling_one() {
 #[tokio::test]
 async fn control_c_on_a_terminal_interrupts() {
     let agent = agent().await;
-    let request = StartRequest { pty: pty(80, 24).into(), ..shell("trap 'echo caught; exit 4' INT; echo set; sleep 20") };
+    let request = StartRequest { pty: pty(80, 24).into(), ..shell("trap 'echo caught; exit 4' INT; echo set; read x") };
     let mut live = live!(agent.rpc.process.start(request));
     live.until(|ran| ran.pty.contains("set")).await;
     type_in(&agent, live.ran.pid, "\u{3}").await;
@@ -108,8 +108,8 @@ async fn input_of_the_wrong_kind_is_refused() {
             input: ProcessInput { input: Some(input), ..Default::default() }.into(),
             ..Default::default()
         };
-        assert_eq!(agent.rpc.process.send_input(request).await.unwrap_err().code(), ErrorCode::FailedPrecondition);
+        assert_eq!(agent.rpc.process.send_input(request).await.unwrap_err().code, ErrorCode::FailedPrecondition);
     }
     let resize = UpdateRequest { process: by_pid(pid).into(), pty: pty(10, 5).into(), ..Default::default() };
-    assert_eq!(agent.rpc.process.update(resize).await.unwrap_err().code(), ErrorCode::FailedPrecondition);
+    assert_eq!(agent.rpc.process.update(resize).await.unwrap_err().code, ErrorCode::FailedPrecondition);
 }

@@ -11,7 +11,7 @@ async fn stat(agent: &TestAgent, path: &str) -> Result<EntryInfo, ErrorCode> {
     let request = StatRequest { path: path.into(), ..Default::default() };
     match agent.rpc.filesystem.stat(request).await {
         Ok(answer) => Ok(answer.into_owned().entry.into_option().unwrap()),
-        Err(error) => Err(error.code()),
+        Err(error) => Err(error.code),
     }
 }
 
@@ -19,23 +19,23 @@ async fn list(agent: &TestAgent, path: &str, depth: u32) -> Result<Vec<String>, 
     let request = ListDirRequest { path: path.into(), depth, ..Default::default() };
     match agent.rpc.filesystem.list_dir(request).await {
         Ok(answer) => Ok(answer.into_owned().entries.into_iter().map(|entry| entry.path).collect()),
-        Err(error) => Err(error.code()),
+        Err(error) => Err(error.code),
     }
 }
 
 async fn make_dir(agent: &TestAgent, path: &str) -> Result<(), ErrorCode> {
     let request = MakeDirRequest { path: path.into(), ..Default::default() };
-    agent.rpc.filesystem.make_dir(request).await.map(drop).map_err(|error| error.code())
+    agent.rpc.filesystem.make_dir(request).await.map(drop).map_err(|error| error.code)
 }
 
 async fn move_entry(agent: &TestAgent, source: &str, destination: &str) -> Result<(), ErrorCode> {
     let request = MoveRequest { source: source.into(), destination: destination.into(), ..Default::default() };
-    agent.rpc.filesystem.r#move(request).await.map(drop).map_err(|error| error.code())
+    agent.rpc.filesystem.r#move(request).await.map(drop).map_err(|error| error.code)
 }
 
 async fn remove(agent: &TestAgent, path: &str) -> Result<(), ErrorCode> {
     let request = RemoveRequest { path: path.into(), ..Default::default() };
-    agent.rpc.filesystem.remove(request).await.map(drop).map_err(|error| error.code())
+    agent.rpc.filesystem.remove(request).await.map(drop).map_err(|error| error.code)
 }
 
 #[tokio::test]
@@ -59,7 +59,10 @@ async fn a_link_tells_its_target_and_what_that_is() {
     std::os::unix::fs::symlink("/etc", agent.home.join("etc")).unwrap();
     std::os::unix::fs::symlink("/no/where", agent.home.join("dangling")).unwrap();
     let link = stat(&agent, "etc").await.unwrap();
-    assert_eq!((link.r#type.as_known(), link.symlink_target.as_deref()), (Some(FileType::FILE_TYPE_DIRECTORY), Some("/etc")));
+    assert_eq!(
+        (link.r#type.as_known(), link.symlink_target.as_deref()),
+        (Some(FileType::FILE_TYPE_DIRECTORY), Some("/etc"))
+    );
     let dangling = stat(&agent, "dangling").await.unwrap();
     assert_eq!(dangling.r#type.as_known(), Some(FileType::FILE_TYPE_SYMLINK));
 }
@@ -115,5 +118,5 @@ async fn removing_a_link_leaves_what_it_points_to() {
 async fn watching_says_that_it_is_not_there_yet() {
     let agent = agent().await;
     let error = agent.rpc.filesystem.create_watcher(CreateWatcherRequest::default()).await.unwrap_err();
-    assert_eq!(error.code(), ErrorCode::Unimplemented);
+    assert_eq!(error.code, ErrorCode::Unimplemented);
 }

@@ -69,16 +69,16 @@ async fn what_cannot_be_started_is_refused_with_the_reason() {
     let agent = agent().await;
     let mut missing = shell("true");
     missing.process.get_or_insert_default().cmd = "/no/such/program".into();
-    assert_eq!(agent.run(missing).await.unwrap_err().code(), ErrorCode::NotFound);
+    assert_eq!(agent.run(missing).await.unwrap_err().code, ErrorCode::NotFound);
     let mut nowhere = shell("true");
     nowhere.process.get_or_insert_default().cwd = Some("/no/such/directory".into());
     let error = agent.run(nowhere).await.unwrap_err();
-    assert_eq!(error.code(), ErrorCode::InvalidArgument);
+    assert_eq!(error.code, ErrorCode::InvalidArgument);
     assert!(error.to_string().contains("/no/such/directory"), "{error}");
-    assert_eq!(agent.run(StartRequest::default()).await.unwrap_err().code(), ErrorCode::InvalidArgument);
+    assert_eq!(agent.run(StartRequest::default()).await.unwrap_err().code, ErrorCode::InvalidArgument);
     let stranger = CallOptions::default().with_header("authorization", "Basic cm9vdDEyMzo=");
     let error = agent.run_with(shell("true"), stranger).await.unwrap_err();
-    assert_eq!(error.code(), ErrorCode::Unauthenticated);
+    assert_eq!(error.code, ErrorCode::Unauthenticated);
     assert!(error.to_string().contains("invalid username: 'root123'"), "{error}");
 }
 
@@ -99,7 +99,7 @@ async fn standard_input_is_fed_and_closed() {
     let close = CloseStdinRequest { process: by_pid(pid).into(), ..Default::default() };
     agent.rpc.process.close_stdin(close.clone()).await.unwrap();
     let error = agent.rpc.process.send_input(input("late")).await.unwrap_err();
-    assert!(matches!(error.code(), ErrorCode::FailedPrecondition | ErrorCode::NotFound), "{error}");
+    assert!(matches!(error.code, ErrorCode::FailedPrecondition | ErrorCode::NotFound), "{error}");
     assert_eq!(live.end().await.stdout, "one\nend\n");
 }
 
@@ -130,7 +130,7 @@ async fn a_signal_reaches_the_whole_group() {
     })
     .await;
     let error = agent.rpc.process.send_signal(request).await.unwrap_err();
-    assert_eq!(error.code(), ErrorCode::NotFound);
+    assert_eq!(error.code, ErrorCode::NotFound);
 }
 
 #[tokio::test]

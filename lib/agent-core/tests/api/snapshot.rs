@@ -52,7 +52,7 @@ async fn while_prepared_no_user_request_begins_and_abort_opens_again() {
     prepare(&agent, "").await;
     assert!(!is_open(&agent).await);
     let refused = agent.run(shell("true")).await.unwrap_err();
-    assert_eq!(refused.code(), ErrorCode::Unavailable);
+    assert_eq!(refused.code, ErrorCode::Unavailable);
     assert_eq!(agent.get("/health").await.status, 204);
     assert_eq!(agent.post("/snapshot/abort", "").await.status, 204);
     assert!(is_open(&agent).await);

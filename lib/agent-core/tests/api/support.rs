@@ -125,7 +125,8 @@ impl TestAgent {
 /// `sh -c script`, without standard input.
 pub(crate) fn shell(script: &str) -> StartRequest {
     StartRequest {
-        process: ProcessConfig { cmd: "/bin/sh".into(), args: vec!["-c".into(), script.into()], ..Default::default() }.into(),
+        process: ProcessConfig { cmd: "/bin/sh".into(), args: vec!["-c".into(), script.into()], ..Default::default() }
+            .into(),
         stdin: Some(false),
         ..Default::default()
     }
@@ -207,7 +208,8 @@ impl<S: Messages> Live<S> {
                 self.ran.take(event);
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(10), reading).await.expect("in time");
+        let in_time = tokio::time::timeout(std::time::Duration::from_secs(10), reading).await;
+        assert!(in_time.is_ok(), "not in time: {:?}", self.ran);
     }
 
     pub(crate) async fn end(mut self) -> Ran {
@@ -250,4 +252,3 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
     }
     panic!("never: {what}");
 }
-
