@@ -50,8 +50,8 @@ fn place(path: &str, user: &User) -> Result<PathBuf, ConnectError> {
 
 #[expect(refining_impl_trait, reason = "concrete response types are simpler and nobody names the trait's")]
 impl Filesystem for FilesystemRpc {
-    async fn stat<'a>(
-        &'a self,
+    async fn stat(
+        &self,
         context: RequestContext,
         request: ServiceRequest<'_, StatRequest>,
     ) -> ServiceResult<StatResponse> {
@@ -60,8 +60,8 @@ impl Filesystem for FilesystemRpc {
         Response::ok(StatResponse { entry: entry.into(), ..Default::default() })
     }
 
-    async fn make_dir<'a>(
-        &'a self,
+    async fn make_dir(
+        &self,
         context: RequestContext,
         request: ServiceRequest<'_, MakeDirRequest>,
     ) -> ServiceResult<MakeDirResponse> {
@@ -73,8 +73,8 @@ impl Filesystem for FilesystemRpc {
         Response::ok(MakeDirResponse { entry: entry.into(), ..Default::default() })
     }
 
-    async fn r#move<'a>(
-        &'a self,
+    async fn r#move(
+        &self,
         context: RequestContext,
         request: ServiceRequest<'_, MoveRequest>,
     ) -> ServiceResult<MoveResponse> {
@@ -89,8 +89,8 @@ impl Filesystem for FilesystemRpc {
         Response::ok(MoveResponse { entry: entry.into(), ..Default::default() })
     }
 
-    async fn list_dir<'a>(
-        &'a self,
+    async fn list_dir(
+        &self,
         context: RequestContext,
         request: ServiceRequest<'_, ListDirRequest>,
     ) -> ServiceResult<ListDirResponse> {
@@ -99,8 +99,8 @@ impl Filesystem for FilesystemRpc {
         Response::ok(ListDirResponse { entries, ..Default::default() })
     }
 
-    async fn remove<'a>(
-        &'a self,
+    async fn remove(
+        &self,
         context: RequestContext,
         request: ServiceRequest<'_, RemoveRequest>,
     ) -> ServiceResult<RemoveResponse> {
@@ -117,24 +117,24 @@ impl Filesystem for FilesystemRpc {
         Err(ConnectError::unimplemented(NO_WATCH))
     }
 
-    async fn create_watcher<'a>(
-        &'a self,
+    async fn create_watcher(
+        &self,
         _: RequestContext,
         _: ServiceRequest<'_, CreateWatcherRequest>,
     ) -> ServiceResult<CreateWatcherResponse> {
         Err(ConnectError::unimplemented(NO_WATCH))
     }
 
-    async fn get_watcher_events<'a>(
-        &'a self,
+    async fn get_watcher_events(
+        &self,
         _: RequestContext,
         _: ServiceRequest<'_, GetWatcherEventsRequest>,
     ) -> ServiceResult<GetWatcherEventsResponse> {
         Err(ConnectError::unimplemented(NO_WATCH))
     }
 
-    async fn remove_watcher<'a>(
-        &'a self,
+    async fn remove_watcher(
+        &self,
         _: RequestContext,
         _: ServiceRequest<'_, RemoveWatcherRequest>,
     ) -> ServiceResult<RemoveWatcherResponse> {

@@ -68,7 +68,7 @@ async fn feed(process: &Running, input: Option<&ProcessInput>) -> Result<(), Con
 
 #[expect(refining_impl_trait, reason = "concrete response types are simpler and nobody names the trait's")]
 impl Process for ProcessRpc {
-    async fn list<'a>(&'a self, _: RequestContext, _: ServiceRequest<'_, ListRequest>) -> ServiceResult<ListResponse> {
+    async fn list(&self, _: RequestContext, _: ServiceRequest<'_, ListRequest>) -> ServiceResult<ListResponse> {
         let processes = self
             .agent
             .processes
@@ -104,8 +104,8 @@ impl Process for ProcessRpc {
         Response::ok(events(process.output.follow(process.pid), keepalive(context.headers())))
     }
 
-    async fn update<'a>(
-        &'a self,
+    async fn update(
+        &self,
         _: RequestContext,
         request: ServiceRequest<'_, UpdateRequest>,
     ) -> ServiceResult<UpdateResponse> {
@@ -117,8 +117,8 @@ impl Process for ProcessRpc {
         Response::ok(UpdateResponse::default())
     }
 
-    async fn stream_input<'a>(
-        &'a self,
+    async fn stream_input(
+        &self,
         _: RequestContext,
         mut requests: InboundStream<StreamInputRequest>,
     ) -> ServiceResult<StreamInputResponse> {
@@ -142,8 +142,8 @@ impl Process for ProcessRpc {
         Response::ok(StreamInputResponse::default())
     }
 
-    async fn send_input<'a>(
-        &'a self,
+    async fn send_input(
+        &self,
         _: RequestContext,
         request: ServiceRequest<'_, SendInputRequest>,
     ) -> ServiceResult<SendInputResponse> {
@@ -153,8 +153,8 @@ impl Process for ProcessRpc {
         Response::ok(SendInputResponse::default())
     }
 
-    async fn send_signal<'a>(
-        &'a self,
+    async fn send_signal(
+        &self,
         _: RequestContext,
         request: ServiceRequest<'_, SendSignalRequest>,
     ) -> ServiceResult<SendSignalResponse> {
@@ -169,8 +169,8 @@ impl Process for ProcessRpc {
         Response::ok(SendSignalResponse::default())
     }
 
-    async fn close_stdin<'a>(
-        &'a self,
+    async fn close_stdin(
+        &self,
         _: RequestContext,
         request: ServiceRequest<'_, CloseStdinRequest>,
     ) -> ServiceResult<CloseStdinResponse> {

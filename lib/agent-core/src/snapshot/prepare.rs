@@ -25,7 +25,7 @@ const FREEZE_LIMIT: Duration = Duration::from_secs(2);
 /// How often open connections are counted while they close.
 const COUNT_EVERY: Duration = Duration::from_millis(2);
 
-#[derive(Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum PrepareError {
     #[error("a snapshot is already being prepared, or is prepared: abort it, or wait for the restore")]
     Busy,
