@@ -1,4 +1,11 @@
 //! The agent's API, driven over loopback by the typed client and by plain HTTP.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test crate: the lint settings for tests reach only test functions, not what they share"
+)]
 
 mod access;
 mod attach;
