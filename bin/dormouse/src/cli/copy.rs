@@ -25,7 +25,7 @@ pub(super) async fn upload(guest: &Guest, from: &Path, to: &str, user: Option<&s
     let open = || CommandError::io(format!("open {}", from.display()));
     let file = File::open(from).await.map_err(open())?;
     let about = file.metadata().await.map_err(open())?;
-    let length = about.is_file().then(|| about.len());
+    let length = about.is_file().then_some(about.len());
     let bar = progress::bytes(length, &from.display().to_string());
     let body = body_of(file, length, bar.clone());
     guest.http(Method::POST, &path(to, user), length, body).await?;

@@ -98,7 +98,7 @@ impl Daemon {
     }
 
     async fn send(&self, request: Request<RequestBody>) -> CommandResult<Response<Incoming>> {
-        connection::send(self.addr, request).await.map_err(connection_failed)
+        connection::send(self.addr, request).await.map_err(|e| connection_failed(&e))
     }
 }
 
@@ -141,7 +141,7 @@ pub(super) fn refused(status: StatusCode, message: String) -> CommandError {
 }
 
 /// What to make of a request without an answer.
-pub(super) fn connection_failed(error: ConnectionError) -> CommandError {
+pub(super) fn connection_failed(error: &ConnectionError) -> CommandError {
     unreachable(error.to_string())
 }
 

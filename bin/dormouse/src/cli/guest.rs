@@ -64,7 +64,7 @@ impl Guest {
             request = request.header(header::CONTENT_LENGTH, length);
         }
         let request = request.body(body).map_err(CommandError::internal)?;
-        let answer = connection::send(self.daemon.addr(), request).await.map_err(daemon::connection_failed)?;
+        let answer = connection::send(self.daemon.addr(), request).await.map_err(|e| daemon::connection_failed(&e))?;
         daemon::succeeded(answer).await
     }
 }

@@ -47,7 +47,7 @@ use daemon::Daemon;
 #[command(version, name = "dormouse", after_help = EXAMPLES)]
 pub(crate) struct Args {
     /// State folder [default: $XDG_STATE_HOME/dormouse or ~/.local/state/dormouse]
-    #[arg(long, global = true, value_name = "DIR", env = "DORMOUSE_STATE")]
+    #[arg(long, global = true, value_name = "DIR", env = "DORMOUSE_STATE", hide_env_values = true)]
     state: Option<PathBuf>,
     #[command(subcommand)]
     command: Command,

@@ -36,13 +36,13 @@ use crate::state_dir::{DaemonInfo, StateDir};
 #[command(after_help = "Examples:\n  dormouse serve\n  dormouse serve --listen 127.0.0.1:3000")]
 pub(crate) struct ServeArgs {
     /// Address and port; port 0 takes a free one
-    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", env = "DORMOUSE_LISTEN")]
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:0", env = "DORMOUSE_LISTEN", hide_env_values = true)]
     listen: SocketAddr,
     /// Listen where others on the network can reach it. There is no encryption: the API key can be read on the way
     #[arg(long)]
     allow_remote: bool,
     /// The agent that is put into templates [default: dormouse-agent beside this program]
-    #[arg(long, value_name = "FILE", env = "DORMOUSE_AGENT")]
+    #[arg(long, value_name = "FILE", env = "DORMOUSE_AGENT", hide_env_values = true)]
     agent: Option<PathBuf>,
 }
 
