@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -12,6 +13,8 @@ use super::fake_host::FakeHost;
 use crate::serve::{app, listener};
 use crate::state_dir::ApiKey;
 
+/// A test that waits for ever does not tell what it waits for.
+const DEADLINE: Duration = Duration::from_secs(15);
 pub(super) const KEY: &str = "e2b_0123456789abcdef0123456789abcdef01234567";
 
 /// Serves until dropped.
@@ -58,7 +61,8 @@ impl Server {
         let mut stream = TcpStream::connect(self.addr).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
         let mut whole = Vec::new();
-        stream.read_to_end(&mut whole).await.unwrap();
+        let reading = stream.read_to_end(&mut whole);
+        tokio::time::timeout(DEADLINE, reading).await.expect("no answer in time").unwrap();
         parse(&whole)
     }
 }
