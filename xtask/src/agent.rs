@@ -43,6 +43,7 @@ fn check_size(agent: &Path) -> anyhow::Result<()> {
 }
 
 fn has_target(target: &str) -> anyhow::Result<bool> {
-    let out = Command::new("rustc").args(["--print", "target-libdir", "--target", target]).output().context("run rustc")?;
+    let out =
+        Command::new("rustc").args(["--print", "target-libdir", "--target", target]).output().context("run rustc")?;
     Ok(out.status.success() && Path::new(String::from_utf8_lossy(&out.stdout).trim()).is_dir())
 }

@@ -227,7 +227,13 @@ impl Host {
     /// # Errors
     /// [`Error::WrongPhase`] when it does not run.
     pub async fn endpoint(&self, id: &SandboxId) -> Result<Endpoint> {
-        self.handle(id)?.ask(|reply| Command::Reach { reply }).await
+        let handle = self.handle(id)?;
+        let phase = handle.info().phase;
+        // The owner is busy in the phases in between; the answer is known without waiting for it.
+        if phase != Phase::Running {
+            return Err(Error::WrongPhase { id: id.clone(), phase, wanted: "reached" });
+        }
+        handle.ask(|reply| Command::Reach { reply }).await
     }
 
     /// What a running guest last printed on its console. Hostile bytes.

@@ -17,7 +17,7 @@ impl FreshState {
         lab::host().await;
         let fresh = Self { dir: lab::state_dir().with_file_name(format!("state-{name}")) };
         let _ = fs::remove_dir_all(&fresh.dir);
-        fresh.fill(fs::hard_link::<&Path, &Path>);
+        fresh.fill(|from, to| fs::hard_link(from, to));
         fresh
     }
 

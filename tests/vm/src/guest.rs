@@ -52,8 +52,12 @@ impl Guest {
             ProcessConfig { cmd: "/bin/bash".into(), args: vec!["-c".into(), command.into()], ..Default::default() };
         let request = StartRequest { process: config.into(), stdin: Some(false), ..Default::default() };
         let options = CallOptions::default().with_timeout(PATIENCE);
-        let mut events =
-            self.rpc.process.start_with_options(request, options).await.unwrap_or_else(|e| panic!("start {command:?}: {e}"));
+        let mut events = self
+            .rpc
+            .process
+            .start_with_options(request, options)
+            .await
+            .unwrap_or_else(|e| panic!("start {command:?}: {e}"));
         let (mut stdout, mut stderr, mut code) = (Vec::new(), Vec::new(), None);
         while let Some(message) = events.message().await.unwrap_or_else(|e| panic!("output of {command:?}: {e}")) {
             let message = message.to_owned_message();

@@ -7,10 +7,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use dormouse_lifecycle::{
-    BuildProgress, BuildRequest, Host, Limits, NewSandbox, OnTimeout, Options, SandboxInfo, TemplateName,
+    BuildProgress, BuildRequest, Host, Limits, NewSandbox, OnTimeout, Options, SandboxId, SandboxInfo, TemplateName,
 };
-use dormouse_vmm::Vmm;
 use dormouse_vmm::qemu::{Qemu, QemuOptions};
+use rustix::process::Pid;
 use tokio::runtime::Runtime;
 use tokio::sync::OnceCell;
 
@@ -76,8 +76,12 @@ pub async fn host() -> &'static Host {
 }
 
 async fn open(state: &Path) -> Host {
-    let options =
-        Options { state: state.to_owned(), vmm: vmm().await, agent: binary("dormouse-agent"), limits: Limits::default() };
+    let options = Options {
+        state: state.to_owned(),
+        vmm: vmm().await,
+        agent: binary("dormouse-agent"),
+        limits: Limits::default(),
+    };
     Host::open(options).await.expect("open the state folder").0
 }
 
@@ -99,6 +103,15 @@ pub async fn sandbox() -> (SandboxInfo, Guest) {
     let info = host.create(new_sandbox()).await.expect("create a sandbox");
     let guest = Guest::of(host, &info.id).await;
     (info, guest)
+}
+
+/// The process of a sandbox's VM.
+#[must_use]
+pub fn vm_pid(state: &Path, id: &SandboxId) -> Pid {
+    let record = std::fs::read(state.join("run").join(id.as_str()).join("vm.json")).expect("read the VM's record");
+    let record: serde_json::Value = serde_json::from_slice(&record).expect("read the VM's record");
+    let pid = record["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+    pid.and_then(Pid::from_raw).expect("a process id")
 }
 
 /// Progress as lines, so that a build that hangs shows where.

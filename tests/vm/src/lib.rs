@@ -13,14 +13,16 @@
     reason = "this crate is test support: what goes wrong ends the test"
 )]
 
+mod booted;
 mod cli;
 mod fresh;
 mod guest;
 mod lab;
 mod ram;
 
+pub use booted::{Booted, Machine, scratch};
 pub use cli::{Daemon, Ran};
 pub use fresh::FreshState;
 pub use guest::{Guest, Output};
-pub use lab::{TEMPLATE, binary, block_on, host, new_sandbox, sandbox, state_dir, vmm};
+pub use lab::{TEMPLATE, binary, block_on, host, new_sandbox, sandbox, state_dir, vm_pid, vmm};
 pub use ram::{differences, oracle_buddy, ram_bytes};

@@ -58,6 +58,7 @@ async fn start_vm(shared: &Arc<Shared>, stored: &Stored, run: &Path) -> Result<A
     let artifacts = shared.folder.artifacts();
     let spec_at = |port| stored.machine.spec(&artifacts, run.join(OVERLAY), port);
     stored.check_fingerprint(&shared.vmm.fingerprint(&spec_at(1)))?;
+    stored.check_files()?;
 
     let base_ram = run.join(BASE_RAM);
     let (source, folder) = (stored.clone(), run.to_owned());
@@ -82,13 +83,7 @@ async fn start_vm(shared: &Arc<Shared>, stored: &Stored, run: &Path) -> Result<A
 }
 
 fn lay_out(stored: &Stored, run: &Path) -> Result<()> {
-    let from = stored.overlay_file();
-    let expected = stored.manifest.overlay.len.0;
-    let found = fs::metadata(&from).map_err(|e| stored.unusable(format!("its overlay disk: {e}")))?.len();
-    if found != expected {
-        return Err(stored.unusable(format!("its overlay disk has {found} bytes instead of {expected}")));
-    }
-    copy_disk(&from, &run.join(OVERLAY))?;
+    copy_disk(&stored.overlay_file(), &run.join(OVERLAY))?;
     let packed = stored.dir.join(super::stored::DEVICE_STATE);
     device_state::unpack(&packed, &stored.packed_device_state(), &run.join(DEVICE_STATE))
         .map_err(|e| stored.unusable(e.to_string()))

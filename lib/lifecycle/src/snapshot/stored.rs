@@ -76,6 +76,11 @@ impl Stored {
         }
     }
 
+    /// Refuses a snapshot one of whose files has another length than it was published with.
+    pub(super) fn check_files(&self) -> Result<()> {
+        self.manifest.check_files(&self.dir).map_err(|e| self.damaged(&e))
+    }
+
     pub(super) fn packed_device_state(&self) -> Packed {
         let state = &self.manifest.device_state;
         Packed { len: state.len.0, raw_len: state.raw_len.0, hash: state.blake3 }

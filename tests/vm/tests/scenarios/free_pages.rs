@@ -1,48 +1,40 @@
 //! The pages that the host calls free, compared with what the guest's own kernel says of them.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use dormouse_guest_mem::{Bytes, PAGE_SIZE, PageClass, PageIndex, PageSet, is_zero};
 use dormouse_introspect::{Request, Survey, survey};
-use dormouse_templates::{KernelLine, KernelSource, Progress, Recipe, build};
-use dormouse_vm_tests::{Guest, binary, block_on, oracle_buddy, state_dir, vmm};
-use dormouse_vmm::{Boot, Disk, MacAddr, UserNet, Vm, VmSpec, Vmm};
-
-struct Case {
-    line: KernelLine,
-    five_level_paging: bool,
-    ram: Bytes,
-}
+use dormouse_templates::KernelLine;
+use dormouse_vm_tests::{Booted, Machine, block_on, oracle_buddy};
 
 #[test]
 fn stable_kernel_512_mib_5_levels() {
-    check(&Case { line: KernelLine::Stable, five_level_paging: true, ram: Bytes::mib(512) });
+    check(&Machine { kernel: KernelLine::Stable, five_level_paging: true, ram: Bytes::mib(512) });
 }
 
 #[test]
 fn stable_kernel_2_gib_4_levels() {
-    check(&Case { line: KernelLine::Stable, five_level_paging: false, ram: Bytes::mib(2048) });
+    check(&Machine { kernel: KernelLine::Stable, five_level_paging: false, ram: Bytes::mib(2048) });
 }
 
 #[test]
 fn stable_kernel_6_gib_5_levels_on_both_sides_of_the_hole() {
-    check(&Case { line: KernelLine::Stable, five_level_paging: true, ram: Bytes::mib(6144) });
+    check(&Machine { kernel: KernelLine::Stable, five_level_paging: true, ram: Bytes::mib(6144) });
 }
 
 #[test]
 fn backports_kernel_512_mib_4_levels() {
-    check(&Case { line: KernelLine::Backports, five_level_paging: false, ram: Bytes::mib(512) });
+    check(&Machine { kernel: KernelLine::Backports, five_level_paging: false, ram: Bytes::mib(512) });
 }
 
 #[test]
 fn backports_kernel_2_gib_5_levels() {
-    check(&Case { line: KernelLine::Backports, five_level_paging: true, ram: Bytes::mib(2048) });
+    check(&Machine { kernel: KernelLine::Backports, five_level_paging: true, ram: Bytes::mib(2048) });
 }
 
 #[test]
 fn backports_kernel_6_gib_4_levels_on_both_sides_of_the_hole() {
-    check(&Case { line: KernelLine::Backports, five_level_paging: false, ram: Bytes::mib(6144) });
+    check(&Machine { kernel: KernelLine::Backports, five_level_paging: false, ram: Bytes::mib(6144) });
 }
 
 /// Memory of every kind: page cache, tmpfs, a living process, and much that was used and freed again.
@@ -53,10 +45,10 @@ const WORKLOAD: &str = "
     setsid python3 -c 'import time; keep = [bytes([i % 251]) * 5000 for i in range(4000)]; time.sleep(3600)' > /dev/null 2>&1 &
     sleep 3; sync; echo 1 > /proc/sys/vm/drop_caches; echo 1 > /proc/sys/vm/compact_memory; sleep 1";
 
-fn check(case: &Case) {
+fn check(case: &Machine) {
     block_on(async {
-        let booted = boot(case).await;
-        let guest = Guest::at(format!("http://{}", booted.vm.agent_addr()), String::new());
+        let booted = Booted::new(case).await;
+        let guest = booted.guest();
         let release = guest.sh("uname -r").await;
         guest.sh(WORKLOAD).await;
         let note = guest.sh("cat /sys/kernel/vmcoreinfo").await;
@@ -131,7 +123,15 @@ fn count(ram: &dyn dormouse_guest_mem::RamSource, free: &PageSet, buddy: &PageSe
     (Bytes::of_pages(by_oracle), Bytes::of_pages(kept))
 }
 
-fn report(case: &Case, release: &str, found: &Survey, buddy: &PageSet, non_zero: Bytes, kept: Bytes, took: Duration) {
+fn report(
+    case: &Machine,
+    release: &str,
+    found: &Survey,
+    buddy: &PageSet,
+    non_zero: Bytes,
+    kept: Bytes,
+    took: Duration,
+) {
     let only_host = found.free.difference(buddy).len();
     println!(
         "{release}, {} RAM, {} levels: guest's free list {}, host found {} ({} pages beyond it); \
@@ -144,70 +144,4 @@ fn report(case: &Case, release: &str, found: &Survey, buddy: &PageSet, non_zero:
         kept.0 as f64 / non_zero.0 as f64,
         Bytes(found.work.bytes_read),
     );
-}
-
-struct Booted {
-    vm: std::sync::Arc<dyn Vm>,
-    _dir: tempfile::TempDir,
-}
-
-async fn boot(case: &Case) -> Booted {
-    let recipe = Recipe { kernel: KernelSource::Debian { flavour: case.line }, ..Recipe::base() };
-    let artifacts = tokio::task::spawn_blocking(move || {
-        // Shares the artifacts with the other scenarios; one build at a time.
-        static BUILDING: std::sync::Mutex<()> = std::sync::Mutex::new(());
-        let _one = BUILDING.lock().unwrap();
-        let scratch = tempfile::tempdir_in(state_dir().parent().unwrap()).unwrap();
-        build(&recipe, &binary("dormouse-agent"), &state_dir().join("artifacts"), scratch.path(), &Quiet).unwrap()
-    })
-    .await
-    .unwrap();
-    let dir = tempfile::tempdir_in(state_dir().parent().unwrap()).unwrap();
-    let overlay: PathBuf = dir.path().join("overlay.ext4");
-    std::fs::copy(&artifacts.overlay_disk, &overlay).unwrap();
-    let host_port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let spec = VmSpec {
-        vcpus: 1,
-        ram: case.ram,
-        five_level_paging: case.five_level_paging,
-        disks: vec![
-            Disk { id: "base".into(), file: artifacts.base_disk, read_only: true },
-            Disk { id: "overlay".into(), file: overlay, read_only: false },
-        ],
-        net: UserNet { host_port, guest_port: 49983, mac: MacAddr([0x52, 0x54, 0, 1, 2, 3]) },
-    };
-    let boot = Boot {
-        kernel: artifacts.kernel,
-        initramfs: artifacts.initramfs,
-        cmdline: "console=ttyS0 quiet reboot=t panic=-1 tsc=reliable mitigations=off \
-                  dormouse.ip=10.0.2.15/24 dormouse.gw=10.0.2.2 dormouse.hostname=oracle"
-            .into(),
-    };
-    let vm = vmm().await.boot(dir.path(), &spec, &boot).await.unwrap();
-    wait_for_agent(&*vm).await;
-    Booted { vm, _dir: dir }
-}
-
-async fn wait_for_agent(vm: &dyn Vm) {
-    for _ in 0..240 {
-        let url = format!("http://{}/health", vm.agent_addr());
-        let asked = tokio::process::Command::new("curl").args(["-sf", "-m", "1", "-o", "/dev/null", &url]).status().await;
-        if asked.is_ok_and(|status| status.success()) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(300)).await;
-    }
-    panic!("the guest did not come up: {}", String::from_utf8_lossy(&vm.console_tail(3000).await));
-}
-
-struct Quiet;
-
-impl Progress for Quiet {
-    fn step(&self, _text: &str) {}
-
-    fn advance(&self, _done: u64, _total: Option<u64>) {}
-
-    fn cancelled(&self) -> bool {
-        false
-    }
 }

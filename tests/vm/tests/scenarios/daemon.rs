@@ -207,7 +207,10 @@ fn the_command_line_does_the_whole_round() {
         let forks: Vec<String> = daemon.ok(&["fork", "-n", "2", &id]).await.lines().map(str::to_owned).collect();
         assert_eq!(forks.len(), 2);
         daemon.ok(&["resume", &id]).await;
-        assert_eq!(daemon.ok(&["exec", &id, "--", "sha256sum", "/home/user/file"]).await, daemon.ok(&["exec", &forks[0], "--", "sha256sum", "/home/user/file"]).await);
+        assert_eq!(
+            daemon.ok(&["exec", &id, "--", "sha256sum", "/home/user/file"]).await,
+            daemon.ok(&["exec", &forks[0], "--", "sha256sum", "/home/user/file"]).await
+        );
         daemon.ok(&["rm", "--all"]).await;
         assert_eq!(daemon.ok(&["ls", "--json"]).await, "[]");
     });

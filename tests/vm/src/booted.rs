@@ -1,0 +1,111 @@
+//! Guests that are booted directly, for scenarios that look at what no daemon shows.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dormouse_guest_mem::Bytes;
+use dormouse_templates::{Artifacts, KernelLine, KernelSource, Recipe, Silent, build};
+use dormouse_vmm::{Boot, Disk, MacAddr, UserNet, Vm, VmSpec, Vmm};
+use tempfile::TempDir;
+
+use crate::Guest;
+use crate::lab::{binary, state_dir, vmm};
+
+/// What a guest is booted on.
+#[derive(Clone, Copy)]
+pub struct Machine {
+    /// Which of the distribution's kernels.
+    pub kernel: KernelLine,
+    /// Whether the CPU offers 5-level page tables.
+    pub five_level_paging: bool,
+    /// Guest RAM.
+    pub ram: Bytes,
+}
+
+/// A VM without a daemon. Its folder goes away with this; [`Vm::kill`] must be called.
+pub struct Booted {
+    /// The VM.
+    pub vm: Arc<dyn Vm>,
+    dir: TempDir,
+}
+
+impl Booted {
+    /// Boots a guest and waits for its agent.
+    pub async fn new(machine: &Machine) -> Self {
+        let artifacts = artifacts(machine.kernel).await;
+        let dir = scratch();
+        let overlay = dir.path().join("overlay.ext4");
+        std::fs::copy(&artifacts.overlay_disk, &overlay).expect("copy the overlay disk");
+        let spec = spec(machine, &artifacts, overlay);
+        let boot = Boot {
+            kernel: artifacts.kernel,
+            initramfs: artifacts.initramfs,
+            cmdline: "console=ttyS0 quiet reboot=t panic=-1 tsc=reliable mitigations=off \
+                      dormouse.ip=10.0.2.15/24 dormouse.gw=10.0.2.2 dormouse.hostname=oracle"
+                .into(),
+        };
+        let vm = vmm().await.boot(dir.path(), &spec, &boot).await.expect("start the VM");
+        let booted = Self { vm, dir };
+        booted.wait_for_agent().await;
+        booted
+    }
+
+    /// A way into it.
+    #[must_use]
+    pub fn guest(&self) -> Guest {
+        Guest::at(format!("http://{}", self.vm.agent_addr()), String::new())
+    }
+
+    /// Its folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    async fn wait_for_agent(&self) {
+        let url = format!("http://{}/health", self.vm.agent_addr());
+        for _ in 0..240 {
+            let asked = tokio::process::Command::new("curl").args(["-sf", "-m", "1", "-o", "/dev/null", &url]).status();
+            if asked.await.is_ok_and(|status| status.success()) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        }
+        panic!("the guest did not come up: {}", String::from_utf8_lossy(&self.vm.console_tail(3000).await));
+    }
+}
+
+/// A folder on the file system of the shared state, gone when dropped.
+#[must_use]
+pub fn scratch() -> TempDir {
+    let place = state_dir().with_file_name("scratch");
+    std::fs::create_dir_all(&place).expect("make a folder");
+    tempfile::tempdir_in(place).expect("make a folder")
+}
+
+/// The artifacts of the base template with this kernel; shared with the other scenarios.
+async fn artifacts(kernel: KernelLine) -> Artifacts {
+    static BUILDING: Mutex<()> = Mutex::new(());
+    let recipe = Recipe { kernel: KernelSource::Debian { flavour: kernel }, ..Recipe::base() };
+    let built = tokio::task::spawn_blocking(move || {
+        let _one_at_a_time = BUILDING.lock().unwrap_or_else(PoisonError::into_inner);
+        build(&recipe, &binary("dormouse-agent"), &state_dir().join("artifacts"), scratch().path(), &Silent)
+    });
+    built.await.expect("build the artifacts").expect("build the artifacts")
+}
+
+fn spec(machine: &Machine, artifacts: &Artifacts, overlay: PathBuf) -> VmSpec {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("find a port");
+    let host_port = listener.local_addr().expect("find a port").port();
+    VmSpec {
+        vcpus: 1,
+        ram: machine.ram,
+        five_level_paging: machine.five_level_paging,
+        disks: vec![
+            Disk { id: "base".into(), file: artifacts.base_disk.clone(), read_only: true },
+            Disk { id: "overlay".into(), file: overlay, read_only: false },
+        ],
+        net: UserNet { host_port, guest_port: 49983, mac: MacAddr([0x52, 0x54, 0, 1, 2, 3]) },
+    }
+}
