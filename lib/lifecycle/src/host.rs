@@ -16,7 +16,7 @@ use crate::state::{self, DurablePhase, SandboxRecord, StateFolder, TemplateRecor
 use crate::template::Templates;
 use crate::{
     BuildProgress, BuildRequest, Built, Endpoint, Error, Inspection, Limits, NewSandbox, OpenError, PauseOptions,
-    RamMap, Recovery, Result, SandboxId, SandboxInfo, Secret, SnapshotId, TemplateInfo, TemplateName,
+    Phase, RamMap, Recovery, Result, SandboxId, SandboxInfo, Secret, SnapshotId, TemplateInfo, TemplateName,
 };
 
 /// What a host works with.

@@ -118,8 +118,8 @@ async fn go_on(shared: &Arc<Shared>, record: &SandboxRecord) -> (Option<DurableP
         Err(error) => return lost(format!("its VM ended while no daemon ran: {error}")),
     };
     match vm.run_state().await {
-        Ok(RunState::Running) => (Some(DurablePhase::Running), Some(vm)),
-        Ok(RunState::Paused) => {
+        Ok(RunState::Running | RunState::Paused) => {
+            // The daemon may have died anywhere in a pause: the guest may be stopped, prepared, or neither.
             let agent = Agent::new(vm.agent_addr(), Some(record.token.clone()));
             call_off(shared, &vm, &agent).await;
             (Some(DurablePhase::Running), Some(vm))

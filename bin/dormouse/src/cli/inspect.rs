@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, Table};
-use dormouse_api_types::own::{Inspection, Introspection, RamMap};
+use dormouse_api_types::own::{Comparison, Inspection, Introspection, RamMap};
 use dormouse_guest_mem::Bytes;
 
 use super::daemon::{Daemon, segment};
@@ -45,6 +45,9 @@ pub(super) async fn run(args: InspectArgs, daemon: &Daemon) -> CommandResult {
         false => {
             output::table(&by_class(&found))?;
             output::print(&summary(&found))?;
+            if let Some(other) = found.comparison {
+                output::table(&comparison(&found, other))?;
+            }
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -82,6 +85,28 @@ fn by_class(found: &Inspection) -> Table {
     table
 }
 
+/// What other methods would keep of the same guest, counted in the same pause.
+fn comparison(found: &Inspection, other: Comparison) -> Table {
+    let mut table = output::new_table(["WHAT A SNAPSHOT WOULD HOLD", "SIZE", "OF RAM"]);
+    for (what, size) in [
+        ("all RAM", found.ram),
+        ("RAM that is not zero", other.non_zero_before),
+        ("the same after the guest prepared, page cache as asked", other.non_zero_after),
+        ("kept by dormouse", found.kept),
+        ("on disk: memory, device state, overlay", found.on_disk()),
+    ] {
+        #[expect(clippy::cast_precision_loss, reason = "a share for people")]
+        let share = size.0 as f64 * 100.0 / found.ram.0.max(1) as f64;
+        table.add_row([what.to_owned(), size.to_string(), format!("{share:.1} %")]);
+    }
+    for column in 1..3 {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
+}
+
 fn sum(found: &Inspection, part: impl Fn(&dormouse_api_types::own::ClassRow) -> Bytes) -> String {
     Bytes(found.classes.iter().map(|row| part(row).0).sum()).to_string()
 }
@@ -105,13 +130,6 @@ fn summary(found: &Inspection) -> String {
             found.overlay_on_disk
         ),
     ];
-    if let Some(other) = found.comparison {
-        let text = format!(
-            "others keep  {} without preparing, {} with the cache policy alone",
-            other.non_zero_before, other.non_zero_after
-        );
-        lines.push(text);
-    }
     let steps: Vec<String> = found.steps.iter().map(|s| format!("{} {} ms", s.name, s.micros / 1000)).collect();
     if !steps.is_empty() {
         lines.push(format!("pause took   {}", steps.join(", ")));
