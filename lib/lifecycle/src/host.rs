@@ -75,26 +75,36 @@ impl Shared {
         self.sandboxes().remove(id);
     }
 
-    /// Ends a VM and removes its folder.
-    pub(crate) async fn end_vm(&self, vm: &Arc<dyn Vm>, id: &SandboxId) {
-        if let Err(error) = vm.kill().await {
-            tracing::error!(sandbox = %id, %error, "a VM could not be ended");
-            return;
-        }
+    /// Ends a VM, then removes its folder. As long as a VM may live its folder stays: only by that is it found again.
+    pub(crate) async fn end_vm(&self, vm: &Arc<dyn Vm>, id: &SandboxId) -> Result<()> {
+        vm.kill().await.map_err(Error::vmm)?;
         let run = self.folder.run(id);
-        if let Err(error) = std::fs::remove_dir_all(&run) {
-            tracing::warn!(%error, run = %run.display(), "a VM's folder could not be removed");
+        std::fs::remove_dir_all(&run).map_err(Error::io(format!("remove {}", run.display())))
+    }
+
+    /// Clears away what an ended VM may have left in a sandbox's folder.
+    pub(crate) async fn clear_leftover(&self, id: &SandboxId) -> Result<()> {
+        let run = self.folder.run(id);
+        if !run.exists() {
+            return Ok(());
         }
+        // What cannot be adopted does not live: the VMM ends a process that it knows but cannot use.
+        if let Ok(vm) = self.vmm.adopt(&run).await {
+            vm.kill().await.map_err(Error::vmm)?;
+        }
+        std::fs::remove_dir_all(&run).map_err(Error::io(format!("remove {}", run.display())))
     }
 
     /// Removes a snapshot that nothing needs any more.
     pub(crate) fn remove_snapshot(&self, id: &SnapshotId) {
         let dir = self.folder.snapshot(id);
-        if let Ok(stored) = Stored::open(dir.clone(), id.clone()) {
-            self.ram_cache.forget(stored.image_root());
-        }
+        let stored = Stored::open(dir.clone(), id.clone());
         if let Err(error) = crate::snapshot::remove_dir(&dir) {
             tracing::warn!(snapshot = %id, %error, "a snapshot could not be removed; the next start of the daemon does it");
+        }
+        // Afterwards: whoever unpacks it at the moment looks whether it is still there.
+        if let Ok(stored) = stored {
+            self.ram_cache.forget(stored.image_root());
         }
     }
 
@@ -144,9 +154,17 @@ impl Host {
     /// # Errors
     /// No such template, or why the VM did not come up.
     pub async fn create(&self, new: NewSandbox) -> Result<SandboxInfo> {
-        let template = self.shared.templates.get(&new.template)?;
-        let origin = Origin { snapshot: template.snapshot, old_token: None, generation: 0 };
-        self.start(origin, new).await
+        loop {
+            let template = self.shared.templates.get(&new.template)?;
+            let used = template.snapshot.clone();
+            let origin = Origin { snapshot: template.snapshot, old_token: None, generation: 0 };
+            let started = self.start(origin, new.clone()).await;
+            // The template may have been rebuilt meanwhile, which removes the snapshot that was to be used.
+            let rebuilt = self.shared.templates.get(&new.template).is_ok_and(|now| now.snapshot != used);
+            if started.is_ok() || !rebuilt {
+                return started;
+            }
+        }
     }
 
     /// The sandbox `id` as it is now.
@@ -198,7 +216,7 @@ impl Host {
             timeout,
             on_timeout: info.on_timeout,
             metadata: info.metadata,
-            env: BTreeMap::new(),
+            env: source.env,
         };
         let starts = (0..count).map(|_| self.start(origin.clone(), copy.clone()));
         let forks = futures_util::future::join_all(starts).await;
@@ -394,7 +412,8 @@ impl Host {
         record.end_at = end_at;
         record.phase = DurablePhase::Running;
         if let Err(error) = self.shared.save(&record) {
-            self.shared.end_vm(&vm, &record.id).await;
+            self.shared.end_vm(&vm, &record.id).await?;
+            let _ = state::remove_file(&self.shared.folder.sandbox(&record.id));
             return Err(error);
         }
         Ok(self.shared.own(record, Some(vm)))

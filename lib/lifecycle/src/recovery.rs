@@ -2,14 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use dormouse_vmm::{RunState, Vm};
 
 use crate::agent::Agent;
 use crate::host::Shared;
-use crate::snapshot::{Stored, call_off};
+use crate::snapshot::{Stored, let_go_on};
 use crate::state::{self, DurablePhase, SandboxRecord};
 use crate::{SandboxId, SnapshotId};
 
@@ -24,20 +24,23 @@ pub struct Recovery {
     pub paused: usize,
     /// How many half-made or half-removed things were cleared away.
     pub swept: usize,
-    /// Records that cannot be read, and why. They are left as they are.
+    /// Records and folders that cannot be read, and why. They are left as they are, and nothing is cleared away.
     pub unreadable: Vec<(String, String)>,
 }
 
 /// Goes through all sandboxes, decides for each what it is now, and starts its owner.
 pub(crate) async fn recover(shared: &Arc<Shared>) -> Recovery {
     let mut recovery = Recovery::default();
+    for (path, reason) in shared.templates.unreadable() {
+        recovery.unreadable.push((path.clone(), reason.clone()));
+    }
     let records = read_records(shared, &mut recovery);
     for record in records {
         recover_one(shared, record, &mut recovery).await;
     }
-    sweep_runs(shared, &mut recovery).await;
-    // A record that cannot be read may be the only one that names a snapshot.
+    // What cannot be read may be the only record of a VM or a snapshot: then nothing is swept.
     if recovery.unreadable.is_empty() {
+        sweep_runs(shared, &mut recovery).await;
         sweep_snapshots(shared, &mut recovery);
     }
     recovery
@@ -45,7 +48,7 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Recovery {
 
 fn read_records(shared: &Shared, recovery: &mut Recovery) -> Vec<SandboxRecord> {
     let mut records = Vec::new();
-    for path in entries(&shared.folder.sandboxes()) {
+    for path in entries(&shared.folder.sandboxes(), recovery) {
         if path.extension().is_some_and(|e| e == "half") {
             recovery.swept += usize::from(fs::remove_file(&path).is_ok());
             continue;
@@ -121,11 +124,13 @@ async fn go_on(shared: &Arc<Shared>, record: &SandboxRecord) -> (Option<DurableP
         Ok(RunState::Running | RunState::Paused) => {
             // The daemon may have died anywhere in a pause: the guest may be stopped, prepared, or neither.
             let agent = Agent::new(vm.agent_addr(), Some(record.token.clone()));
-            call_off(shared, &vm, &agent).await;
-            (Some(DurablePhase::Running), Some(vm))
+            match let_go_on(shared, &vm, &agent).await {
+                Ok(()) => (Some(DurablePhase::Running), Some(vm)),
+                Err(error) => lost(format!("its VM could not go on: {error}")),
+            }
         }
         other => {
-            shared.end_vm(&vm, &record.id).await;
+            end_leftover(shared, &record.id).await;
             lost(match other {
                 Ok(state) => format!("its VM was found {state:?}"),
                 Err(error) => error.to_string(),
@@ -146,13 +151,8 @@ fn check_paused(shared: &Shared, record: &SandboxRecord) -> DurablePhase {
 
 /// Ends a VM that has no right to live any more, and removes its folder.
 async fn end_leftover(shared: &Arc<Shared>, id: &SandboxId) {
-    let run = shared.folder.run(id);
-    if !run.exists() {
-        return;
-    }
-    match shared.vmm.adopt(&run).await {
-        Ok(vm) => shared.end_vm(&vm, id).await,
-        Err(_) => drop(fs::remove_dir_all(&run)),
+    if let Err(error) = shared.clear_leftover(id).await {
+        tracing::error!(sandbox = %id, %error, "a leftover VM could not be cleared away");
     }
 }
 
@@ -167,7 +167,7 @@ fn remove(shared: &Shared, record: &SandboxRecord) {
 
 /// Ends VMs whose sandboxes are gone or lost, and removes their folders.
 async fn sweep_runs(shared: &Arc<Shared>, recovery: &mut Recovery) {
-    for path in entries(&shared.folder.runs()) {
+    for path in entries(&shared.folder.runs(), recovery) {
         let id = file_name(&path).parse::<SandboxId>();
         if id.as_ref().is_ok_and(|id| recovery.adopted.contains(id)) {
             continue;
@@ -189,7 +189,7 @@ async fn sweep_runs(shared: &Arc<Shared>, recovery: &mut Recovery) {
 fn sweep_snapshots(shared: &Shared, recovery: &mut Recovery) {
     let mut named: BTreeSet<SnapshotId> = shared.templates.all().into_iter().map(|t| t.snapshot).collect();
     named.extend(shared.snapshots_of_sandboxes());
-    for path in entries(&shared.folder.snapshots()) {
+    for path in entries(&shared.folder.snapshots(), recovery) {
         if file_name(&path).parse().is_ok_and(|id: SnapshotId| !named.contains(&id)) {
             recovery.swept += 1;
             if let Err(error) = crate::snapshot::remove_dir(&path) {
@@ -199,9 +199,13 @@ fn sweep_snapshots(shared: &Shared, recovery: &mut Recovery) {
     }
 }
 
-fn entries(dir: &Path) -> Vec<std::path::PathBuf> {
-    let listed = fs::read_dir(dir).map(|all| all.filter_map(|e| e.ok().map(|e| e.path())).collect());
-    listed.unwrap_or_default()
+/// What is in a folder. One that cannot be listed counts as unreadable, never as empty.
+fn entries(dir: &Path, recovery: &mut Recovery) -> Vec<PathBuf> {
+    let listed = fs::read_dir(dir).and_then(|all| all.map(|entry| entry.map(|e| e.path())).collect());
+    listed.unwrap_or_else(|error| {
+        note_unreadable(recovery, dir, error.to_string());
+        Vec::new()
+    })
 }
 
 fn file_name(path: &Path) -> String {

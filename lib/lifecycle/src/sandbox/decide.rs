@@ -55,6 +55,9 @@ pub(super) fn decide(
             OnTimeout::Kill => Action::Remove,
             OnTimeout::Pause => Action::Pause,
         }),
+        // A removal that failed half-way is tried again.
+        (_, R::Expire) if *phase == DurablePhase::Removing => Ok(Action::Remove),
+        (_, R::Connect | R::Fork) if *phase == DurablePhase::Removing => Err("used: it is being removed"),
         (Phase::Paused | Phase::Lost, R::Connect) if has_snapshot => Ok(Action::Resume),
         (Phase::Paused | Phase::Lost, R::Fork) if has_snapshot => Ok(Action::ForkSnapshot),
         (_, R::Expire) => Ok(Action::Nothing),

@@ -1,5 +1,6 @@
 //! How the rest of the daemon talks to the owner of a sandbox.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -38,6 +39,8 @@ pub(crate) struct ForkSource {
     pub(crate) token: Secret,
     /// How many lives that agent has had.
     pub(crate) generation: u64,
+    /// The environment of its processes.
+    pub(crate) env: BTreeMap<String, String>,
 }
 
 /// The daemon's end of an owner task.

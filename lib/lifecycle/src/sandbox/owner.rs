@@ -13,7 +13,7 @@ use crate::agent::{Agent, NewLife};
 use crate::host::{Connected, Shared};
 use crate::snapshot::{Start, Stored, Subject, call_off, restore, take};
 use crate::state::{self, DurablePhase, SandboxRecord};
-use crate::{Endpoint, Error, PauseOptions, Result, SandboxInfo, SnapshotId};
+use crate::{Endpoint, Error, PauseOptions, Phase, Result, SandboxInfo, SnapshotId};
 
 /// How much of a guest's console is shown.
 const CONSOLE_TAIL: usize = 64 << 10;
@@ -68,7 +68,7 @@ impl Owner {
 
     /// Time until expiry, or `None` when nothing expires.
     fn time_left(&self) -> Option<Duration> {
-        if self.record.phase != DurablePhase::Running {
+        if !matches!(self.record.phase, DurablePhase::Running | DurablePhase::Removing) {
             return None;
         }
         let end = self.not_before.map_or(self.record.end_at, |at| at.max(self.record.end_at));
@@ -134,7 +134,7 @@ impl Owner {
             overlay: &run.join(crate::snapshot::OVERLAY),
         };
         let outcome = match take(&self.shared, &subject, options, &id).await {
-            Ok(stored) => self.adopt_snapshot(&vm, &agent, stored).await,
+            Ok(stored) => self.adopt_snapshot(&agent, stored).await,
             Err(error) => Err(error),
         };
         if let Err(error) = &outcome {
@@ -145,16 +145,18 @@ impl Owner {
 
     /// Records a published snapshot, ends the VM, and removes what the snapshot replaces. If it cannot be recorded
     /// it is removed again and the VM goes on.
-    async fn adopt_snapshot(&mut self, vm: &Arc<dyn Vm>, agent: &Agent, stored: Stored) -> Result<()> {
+    async fn adopt_snapshot(&mut self, agent: &Agent, stored: Stored) -> Result<()> {
         let replaced = self.record.snapshot.replace(stored.id.clone());
         self.record.last_failure = None;
         if let Err(error) = self.enter(DurablePhase::Paused) {
             self.record.snapshot = replaced;
             self.shared.remove_snapshot(&stored.id);
-            call_off(&self.shared, vm, agent).await;
-            return Err(error);
+            let vm = self.running_vm()?;
+            return Err(call_off(&self.shared, &vm, agent, error).await);
         }
-        self.end_vm(vm).await;
+        self.end_vm().await.unwrap_or_else(|error| {
+            tracing::error!(sandbox = %self.record.id, %error, "the VM of a paused sandbox could not be ended");
+        });
         if let Some(old) = replaced {
             self.shared.remove_snapshot(&old);
         }
@@ -184,20 +186,29 @@ impl Owner {
         let Some(id) = self.record.snapshot.clone() else { return self.decide(Request::Connect).map(drop) };
         let end_at = in_time(timeout)?;
         self.enter(DurablePhase::Resuming)?;
-        match self.start_from(&id).await {
-            Ok(vm) => {
-                self.vm = Some(vm);
-                self.record.generation += 1;
-                self.record.end_at = end_at;
-                self.record.last_failure = None;
-                self.not_before = None;
-                self.enter(DurablePhase::Running)
-            }
-            Err(error) => {
-                self.settle(before, format!("resuming failed: {error}"));
-                Err(error)
-            }
+        let resumed = match self.start_from(&id).await {
+            Ok(vm) => self.adopt_vm(vm, end_at).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &resumed {
+            self.settle(before, format!("resuming failed: {error}"));
         }
+        resumed
+    }
+
+    /// Records that a resumed VM runs. If it cannot be recorded the VM is ended again: the snapshot is as good.
+    async fn adopt_vm(&mut self, vm: Arc<dyn Vm>, end_at: Timestamp) -> Result<()> {
+        let old_end = std::mem::replace(&mut self.record.end_at, end_at);
+        self.vm = Some(vm);
+        self.record.generation += 1;
+        self.record.last_failure = None;
+        self.not_before = None;
+        let recorded = self.enter(DurablePhase::Running);
+        if recorded.is_err() {
+            self.record.end_at = old_end;
+            self.end_vm().await?;
+        }
+        recorded
     }
 
     async fn start_from(&self, snapshot: &SnapshotId) -> Result<Arc<dyn Vm>> {
@@ -215,6 +226,7 @@ impl Owner {
             },
         };
         let _one_of_few = self.shared.start_permit().await?;
+        self.shared.clear_leftover(&self.record.id).await?;
         restore(&self.shared, &start).await
     }
 
@@ -245,7 +257,16 @@ impl Owner {
             Err(error) => return drop(reply.send(Err(error))),
         };
         if let Some(snapshot) = self.record.snapshot.clone() {
-            let source = ForkSource { snapshot, token: self.record.token.clone(), generation: self.record.generation };
+            let source = ForkSource {
+                snapshot,
+                token: self.record.token.clone(),
+                generation: self.record.generation,
+                env: self.record.env.clone(),
+            };
+            if resume_for.is_some() {
+                // It is paused on disk, but will run again by itself: to callers it is in between.
+                self.info.send_modify(|info| info.phase = Phase::Resuming);
+            }
             if reply.send(Ok(source)).is_ok() {
                 // Ends when the forks have started or failed; each of them has a deadline.
                 let _ = done.await;
@@ -260,15 +281,20 @@ impl Owner {
 
     /// Removes the sandbox with everything it has.
     async fn remove(&mut self) -> Result<()> {
-        self.enter(DurablePhase::Removing)?;
-        if let Some(vm) = self.vm.clone() {
-            self.end_vm(&vm).await;
+        let record = self.shared.folder.sandbox(&self.record.id);
+        let remove_record = || state::remove_file(&record).map_err(Error::io(format!("remove {}", record.display())));
+        if let Err(error) = self.enter(DurablePhase::Removing) {
+            // On a full disk nothing can be written, but removing is what makes room. A crash after this leaves only
+            // what the next start of the daemon clears away.
+            tracing::warn!(sandbox = %self.record.id, %error, "a removal could not be recorded");
+            remove_record()?;
+            self.record.phase = DurablePhase::Removing;
         }
+        self.end_vm().await?;
         if let Some(snapshot) = self.record.snapshot.take() {
             self.shared.remove_snapshot(&snapshot);
         }
-        let record = self.shared.folder.sandbox(&self.record.id);
-        state::remove_file(&record).map_err(Error::io(format!("remove {}", record.display())))?;
+        remove_record()?;
         self.shared.forget(&self.record.id);
         Ok(())
     }
@@ -288,20 +314,27 @@ impl Owner {
     }
 
     async fn vm_ended(&mut self, reason: &ExitReason) -> Next {
-        let Some(vm) = self.vm.clone() else { return Next::GoOn };
         let reason = reason.to_string();
         tracing::warn!(sandbox = %self.record.id, reason, "the VM ended by itself");
-        self.end_vm(&vm).await;
-        if let Err(error) = self.enter(DurablePhase::Lost { reason }) {
+        if let Err(error) = self.end_vm().await {
+            tracing::warn!(sandbox = %self.record.id, %error, "what a VM left could not be cleared away");
+            self.vm = None;
+        }
+        // Lost it is, recorded or not: recovery comes to the same from "running" without a VM.
+        self.record.phase = DurablePhase::Lost { reason };
+        if let Err(error) = self.save() {
             tracing::error!(sandbox = %self.record.id, %error, "the loss of a VM could not be recorded");
         }
         Next::GoOn
     }
 
-    /// Ends the VM and removes its folder.
-    async fn end_vm(&mut self, vm: &Arc<dyn Vm>) {
-        self.vm = None;
-        self.shared.end_vm(vm, &self.record.id).await;
+    /// Ends the VM, if there is one, and removes its folder. After an error it may still live.
+    async fn end_vm(&mut self) -> Result<()> {
+        if let Some(vm) = self.vm.clone() {
+            self.shared.end_vm(&vm, &self.record.id).await?;
+            self.vm = None;
+        }
+        Ok(())
     }
 
     fn running_vm(&self) -> Result<Arc<dyn Vm>> {

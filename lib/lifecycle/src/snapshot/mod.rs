@@ -11,6 +11,6 @@ mod take;
 
 pub(crate) use overlay::copy_disk;
 pub(crate) use ram_cache::RamCache;
-pub(crate) use restore::{Made, OVERLAY, Start, free_port, restore};
+pub(crate) use restore::{Made, OVERLAY, Start, discard, free_port, restore};
 pub(crate) use stored::{Stored, allocated, remove_dir};
-pub(crate) use take::{Subject, call_off, take};
+pub(crate) use take::{Subject, call_off, let_go_on, take};

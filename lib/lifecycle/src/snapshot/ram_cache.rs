@@ -71,7 +71,12 @@ impl RamCache {
             let _ = fs::remove_file(&half);
         }
         unpacked?;
-        fs::hard_link(&file, link).map_err(Error::io(format!("link {}", link.display())))
+        let linked = fs::hard_link(&file, link).map_err(Error::io(format!("link {}", link.display())));
+        if !stored.exists() {
+            // Removed while it was unpacked: nobody will ask for this file again.
+            self.forget(stored.image_root());
+        }
+        linked
     }
 
     fn unpack(&self, stored: &Stored, half: &Path) -> Result<()> {

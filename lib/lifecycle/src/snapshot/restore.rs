@@ -33,6 +33,8 @@ pub(crate) struct Start<'a> {
 pub(crate) async fn restore(shared: &Arc<Shared>, start: &Start<'_>) -> Result<Arc<dyn Vm>> {
     let run = Made::create(&start.run)?;
     let vm = start_vm(shared, start.stored, &start.run).await?;
+    // From here on the folder goes only after the VM: it is what a later daemon would find the VM by.
+    run.keep();
     let ready = async {
         vm.resume().await.map_err(Error::vmm)?;
         let agent = Agent::new(vm.agent_addr(), start.old_token.clone());
@@ -44,13 +46,19 @@ pub(crate) async fn restore(shared: &Arc<Shared>, start: &Start<'_>) -> Result<A
         reason = vm.exited() => Err(Error::Vmm(reason.to_string())),
     };
     if let Err(error) = outcome {
-        if let Err(error) = vm.kill().await {
-            tracing::error!(%error, "a VM that failed to start could not be ended");
-        }
+        discard(&vm, &start.run).await;
         return Err(error);
     }
-    run.keep();
     Ok(vm)
+}
+
+/// Ends a VM that is not needed, and removes its folder.
+pub(crate) async fn discard(vm: &Arc<dyn Vm>, run: &Path) {
+    let ended = vm.kill().await.map_err(Error::vmm);
+    let removed = ended.and_then(|()| fs::remove_dir_all(run).map_err(Error::io(format!("remove {}", run.display()))));
+    if let Err(error) = removed {
+        tracing::error!(%error, "a VM could not be cleared away; the next start of the daemon does it");
+    }
 }
 
 /// Lays out the VM's folder and restores the VM in it, paused.

@@ -45,6 +45,11 @@ impl Stored {
         Ok(Self { dir, id, manifest, machine })
     }
 
+    /// Whether it has not been removed meanwhile.
+    pub(super) fn exists(&self) -> bool {
+        self.dir.join(dormouse_image::manifest::FILE_NAME).exists()
+    }
+
     pub(crate) fn image_root(&self) -> ImageRoot {
         self.manifest.memory.root
     }

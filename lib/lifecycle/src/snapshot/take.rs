@@ -21,6 +21,9 @@ use crate::host::Shared;
 use crate::state::Machine;
 use crate::{Comparison, Error, Introspection, PauseOptions, Result, SnapshotId, TemplateName};
 
+/// How often a VM that does not go on after a failed pause is told to.
+const RESUME_TRIES: u32 = 3;
+
 /// What a snapshot is taken of.
 pub(crate) struct Subject<'a> {
     pub(crate) vm: &'a Arc<dyn Vm>,
@@ -42,38 +45,48 @@ pub(crate) async fn take(
     id: &SnapshotId,
 ) -> Result<Stored> {
     let mut steps = Steps::start();
-    let before = if options.measure { Some(measure_running(subject.vm).await?) } else { None };
-    if before.is_some() {
-        steps.done("measure");
-    }
-    let prepared = match subject.agent.prepare(options.cache, &shared.limits).await {
-        Ok(report) => report,
-        Err(error) => {
-            call_off(shared, subject.vm, subject.agent).await;
-            return Err(error);
+    let taken = async {
+        let mut before = None;
+        if options.measure {
+            before = Some(measure_running(subject.vm).await?);
+            steps.done("measure");
         }
+        let prepared = subject.agent.prepare(options.cache, &shared.limits).await?;
+        steps.done("prepare");
+        stop_and_store(shared, subject, &prepared, before, id, steps).await
     };
-    steps.done("prepare");
-    match stop_and_store(shared, subject, &prepared, before, id, steps).await {
+    match taken.await {
         Ok(stored) => Ok(stored),
         Err(error) => {
             // Written by the VMM only when it got that far.
             let _ = fs::remove_file(subject.run.join(DEVICE_STATE));
-            call_off(shared, subject.vm, subject.agent).await;
-            Err(error)
+            Err(call_off(shared, subject.vm, subject.agent, error).await)
         }
     }
 }
 
-/// Lets the guest go on after a failed attempt.
-pub(crate) async fn call_off(shared: &Shared, vm: &Arc<dyn Vm>, agent: &Agent) {
-    if let Err(error) = vm.resume().await {
-        tracing::warn!(%error, "the VM could not go on after a failed pause");
-        return;
+/// Lets the guest go on after an attempt that failed with `error`; gives the error to report.
+pub(crate) async fn call_off(shared: &Shared, vm: &Arc<dyn Vm>, agent: &Agent, error: Error) -> Error {
+    match let_go_on(shared, vm, agent).await {
+        Ok(()) => error,
+        Err(stuck) => Error::Vmm(format!("{error}; and the VM could not go on afterwards: {stuck}")),
     }
+}
+
+/// Lets the guest run, and tells its agent that no snapshot follows.
+pub(crate) async fn let_go_on(shared: &Shared, vm: &Arc<dyn Vm>, agent: &Agent) -> Result<()> {
+    let mut resumed = vm.resume().await;
+    for _ in 1..RESUME_TRIES {
+        if resumed.is_ok() {
+            break;
+        }
+        resumed = vm.resume().await;
+    }
+    resumed.map_err(Error::vmm)?;
     if let Err(error) = agent.abort(&shared.limits).await {
         tracing::warn!(%error, "the agent did not confirm that the pause is called off; its watchdog will do it");
     }
+    Ok(())
 }
 
 async fn stop_and_store(
@@ -158,7 +171,7 @@ impl Work {
         written.map_err(|e| Error::storage("write the manifest in", staging.path(), &e))?;
         let place = folder.snapshot(&self.manifest.id);
         staging.publish(&place).map_err(|e| Error::storage("publish", &place, &e))?;
-        Stored::open(place, self.manifest.id)
+        Stored::open(place.clone(), self.manifest.id).inspect_err(|_| drop(stored::remove_dir(&place)))
     }
 
     /// Reads the guest's page structures, or says why not.

@@ -7,13 +7,17 @@ use std::path::Path;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Records are a few kilobytes; a larger file was not written by us.
-const MAX_RECORD: u64 = 1 << 20;
+/// Records are a few kilobytes, and at most about twice as long as the largest request that the API takes (1 MiB).
+/// A larger file was not written by us, so none is written either.
+const MAX_RECORD: u64 = 4 << 20;
 
 /// Replaces `path` by `value` as JSON. When this returns, the new content is durable.
 pub(crate) fn write_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value)?;
     bytes.push(b'\n');
+    if bytes.len() as u64 > MAX_RECORD {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "larger than any record may be"));
+    }
     write_bytes(path, &bytes)
 }
 
@@ -82,5 +86,6 @@ mod tests {
         assert!(read_json::<Vec<u32>>(&path).is_err());
         File::create(&path).unwrap().set_len(MAX_RECORD + 1).unwrap();
         assert!(read_json::<Vec<u32>>(&path).is_err());
+        assert!(write_json(&path, &"x".repeat(5 << 20)).is_err(), "what could not be read again is not written");
     }
 }

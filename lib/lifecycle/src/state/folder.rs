@@ -55,7 +55,6 @@ impl StateFolder {
         };
         fs::create_dir_all(root).map_err(at(root))?;
         let root = fs::canonicalize(root).map_err(at(root))?;
-        restrict_to_owner(&root).map_err(at(&root))?;
         let lock = root.join("lock");
         let file = File::options().create(true).truncate(false).write(true).open(&lock).map_err(at(&lock))?;
         match file.try_lock() {
@@ -64,6 +63,7 @@ impl StateFolder {
             Err(TryLockError::Error(source)) => return Err(OpenError::Io { path: lock, source }),
         }
         check_version(&root)?;
+        restrict_to_owner(&root).map_err(at(&root))?;
         let folder = Self { root, _lock: file };
         for scratch in [folder.cache(), folder.staging()] {
             match fs::remove_dir_all(&scratch) {
@@ -151,10 +151,23 @@ fn check_version(root: &Path) -> Result<(), OpenError> {
             Err(OpenError::Version { path: root.to_owned(), found, hint })
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            refuse_foreign(root)?;
             super::durable::write_bytes(&path, wanted.as_bytes()).map_err(|source| OpenError::Io { path, source })
         }
         Err(source) => Err(OpenError::Io { path, source }),
     }
+}
+
+/// A folder without a VERSION file is new only if nothing is in it: some of what is named as in a state folder is
+/// emptied at start, and must not be somebody's `cache`.
+fn refuse_foreign(root: &Path) -> Result<(), OpenError> {
+    let entries = fs::read_dir(root).map_err(|source| OpenError::Io { path: root.to_owned(), source })?;
+    let ours = ["lock", "VERSION.half"];
+    if entries.flatten().all(|entry| ours.iter().any(|name| entry.file_name() == *name)) {
+        return Ok(());
+    }
+    let hint = "it holds other files: choose an empty folder, or one that does not exist yet";
+    Err(OpenError::Version { path: root.to_owned(), found: String::new(), hint })
 }
 
 #[cfg(test)]
@@ -177,6 +190,15 @@ mod tests {
         let error = StateFolder::open(dir.path()).unwrap_err();
         assert!(error.to_string().contains("upgrade"), "{error}");
         assert!(!dir.path().join("snapshots").exists());
+    }
+
+    #[test]
+    fn a_folder_with_somebody_elses_files_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::create_dir(dir.path().join("cache")).unwrap();
+        fs::write(dir.path().join("cache/precious"), "x").unwrap();
+        assert!(matches!(StateFolder::open(dir.path()), Err(OpenError::Version { .. })));
+        assert!(dir.path().join("cache/precious").exists());
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
 use crate::host::Shared;
-use crate::snapshot::{Made, OVERLAY, Stored, Subject, free_port, take};
+use crate::snapshot::{Made, OVERLAY, Stored, Subject, discard, free_port, take};
 use crate::state::{Machine, TemplateRecord};
 use crate::{BuildProgress, Error, PauseOptions, Recipe, Result, SnapshotId, TemplateName};
 
@@ -147,7 +147,7 @@ async fn boot_and_snapshot(
 ) -> Result<SnapshotId> {
     let id = SnapshotId::random().map_err(|e| Error::Build(e.to_string()))?;
     let run = shared.folder.runs().join(format!("build-{name}"));
-    let _removed_at_the_end = Made::create(&run)?;
+    let made = Made::create(&run)?;
     let overlay = run.join(OVERLAY);
     let (from, to) = (artifacts.overlay_disk.clone(), overlay.clone());
     crate::blocking(move || crate::snapshot::copy_disk(&from, &to)).await?;
@@ -161,6 +161,7 @@ async fn boot_and_snapshot(
     let _one_of_few = shared.start_permit().await?;
     let spec_at = |port| machine.spec(&shared.folder.artifacts(), overlay.clone(), port);
     let vm = boot_vm(shared, &run, &boot, spec_at).await?;
+    made.keep();
     let agent = Agent::new(vm.agent_addr(), None);
     let subject =
         Subject { vm: &vm, agent: &agent, machine, template: name, parent: None, run: &run, overlay: &overlay };
@@ -185,9 +186,7 @@ async fn boot_and_snapshot(
         }
         other => other,
     };
-    if let Err(error) = vm.kill().await {
-        tracing::error!(%error, "the VM of a template build could not be ended");
-    }
+    discard(&vm, &run).await;
     outcome.map(|_| id)
 }
 

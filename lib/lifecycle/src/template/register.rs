@@ -12,23 +12,34 @@ use crate::{Error, Result, TemplateName};
 pub(crate) struct Templates {
     records: Mutex<BTreeMap<TemplateName, TemplateRecord>>,
     building: Mutex<()>,
+    unreadable: Vec<(String, String)>,
 }
 
 impl Templates {
-    /// Reads all records. One that cannot be read is logged and left alone: its template is not there.
+    /// Reads all records. One that cannot be read is left alone: its template is not there.
     pub(crate) fn load(folder: &StateFolder) -> Self {
-        let mut records = BTreeMap::new();
-        for entry in fs::read_dir(folder.templates()).into_iter().flatten().flatten() {
+        let (mut records, mut unreadable) = (BTreeMap::new(), Vec::new());
+        let listed = fs::read_dir(folder.templates()).and_then(Iterator::collect::<std::io::Result<Vec<_>>>);
+        let entries = listed.unwrap_or_else(|error| {
+            unreadable.push((folder.templates().display().to_string(), error.to_string()));
+            Vec::new()
+        });
+        for entry in entries {
             let path = entry.path();
             if path.extension().is_none_or(|e| e != "json") {
                 continue;
             }
             match state::read_json::<TemplateRecord>(&path) {
                 Ok(record) => drop(records.insert(record.name.clone(), record)),
-                Err(error) => tracing::error!(%error, record = %path.display(), "a template's record cannot be read"),
+                Err(error) => unreadable.push((path.display().to_string(), error.to_string())),
             }
         }
-        Self { records: Mutex::new(records), building: Mutex::default() }
+        Self { records: Mutex::new(records), building: Mutex::default(), unreadable }
+    }
+
+    /// Records that could not be read, and why.
+    pub(crate) fn unreadable(&self) -> &[(String, String)] {
+        &self.unreadable
     }
 
     pub(crate) fn get(&self, name: &TemplateName) -> Result<TemplateRecord> {

@@ -113,7 +113,8 @@ impl Drop for QemuVm {
 fn run_state(status: &str) -> RunState {
     match status {
         "running" => RunState::Running,
-        "paused" => RunState::Paused,
+        // After `io-error` (a full disk on the host) the guest goes on, and tries the request again, with `cont`.
+        "paused" | "io-error" => RunState::Paused,
         "prelaunch" | "inmigrate" => RunState::Starting,
         _ => RunState::Failed,
     }
