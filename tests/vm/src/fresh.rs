@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::lab;
 
 /// A state folder that starts with the shared template, and goes away with this.
@@ -53,7 +55,16 @@ impl FreshState {
 }
 
 impl Drop for FreshState {
+    /// Also ends the VMs that a failed scenario left, by the process ids in their records.
     fn drop(&mut self) {
+        for run in fs::read_dir(self.dir.join("run")).into_iter().flatten().flatten() {
+            let record = fs::read(run.path().join("vm.json")).unwrap_or_default();
+            let record: serde_json::Value = serde_json::from_slice(&record).unwrap_or_default();
+            let pid = record["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+            if let Some(pid) = pid {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+        }
         let _ = fs::remove_dir_all(&self.dir);
     }
 }

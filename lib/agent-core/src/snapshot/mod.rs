@@ -3,6 +3,7 @@
 mod activity;
 mod facts;
 mod freezer;
+mod per_cpu_lists;
 mod phase;
 mod prepare;
 mod routes;

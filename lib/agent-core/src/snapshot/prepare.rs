@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use super::facts::{Facts, Memory};
 use super::freezer;
+use super::per_cpu_lists;
 use super::phase::Hold;
 use super::steps::{Done, Steps, blocking};
 use crate::agent::{Agent, Guest};
@@ -22,6 +23,7 @@ const MAX_BUDGET: Duration = Duration::from_secs(300);
 const QUIET_LIMIT: Duration = Duration::from_secs(2);
 const CONNECTIONS_LIMIT: Duration = Duration::from_millis(250);
 const FREEZE_LIMIT: Duration = Duration::from_secs(2);
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// How often open connections are counted while they close.
 const COUNT_EVERY: Duration = Duration::from_millis(2);
 
@@ -130,6 +132,8 @@ async fn disk_and_cache(steps: &mut Steps, guest: &Guest, request: PrepareReques
         let overlay = guest.overlay.clone();
         steps.run("trim", MAX_BUDGET, async { blocking(move || trim(&overlay)).await.map(|done| ((), done)) }).await;
     }
+    // Last, since every step before frees pages.
+    steps.run("drain", DRAIN_LIMIT, async { blocking(per_cpu_lists::drain).await.map(|done| ((), done)) }).await;
 }
 
 fn open_directory(path: &Path) -> std::io::Result<std::fs::File> {

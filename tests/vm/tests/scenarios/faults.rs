@@ -180,8 +180,9 @@ fn a_vm_that_hangs_fails_the_pause_in_bounded_time_and_goes_on_when_it_wakes() {
         kill_process(pid, Signal::STOP).unwrap();
         let started = Instant::now();
         let error = host.pause(&info.id, PauseOptions::default()).await.unwrap_err();
-        assert!(matches!(error, Error::Agent { step: "prepare", .. }), "{error:?}");
-        assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+        let said = error.to_string();
+        assert!(said.contains("prepare") && said.contains("could not go on"), "{said}");
+        assert!(started.elapsed() < Duration::from_secs(100), "{:?}", started.elapsed());
         kill_process(pid, Signal::CONT).unwrap();
         let guest = Guest::of(&host, &info.id).await;
         assert_eq!(guest.sh("echo alive").await, "alive");
