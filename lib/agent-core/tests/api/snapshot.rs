@@ -38,7 +38,7 @@ async fn the_report_lists_the_steps_in_their_order() {
     let agent = agent_with(Durations::default(), true).await;
     let report = prepare(&agent, r#"{"freeze":true,"trim":true}"#).await;
     let names: Vec<_> = report.steps.iter().map(|step| step.name.as_str()).collect();
-    assert_eq!(names, ["exclude", "connections", "freeze", "sync", "trim"]);
+    assert_eq!(names, ["exclude", "connections", "freeze", "sync", "trim", "drain"]);
     for step in report.steps.iter().filter(|step| step.name != "trim") {
         assert_eq!(step.outcome, StepOutcome::Ok, "{step:?}");
     }
