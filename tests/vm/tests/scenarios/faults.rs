@@ -193,6 +193,25 @@ fn a_vm_that_hangs_fails_the_pause_in_bounded_time_and_goes_on_when_it_wakes() {
 }
 
 #[test]
+fn a_prepare_without_enough_time_ends_in_bounded_time_and_loses_nothing() {
+    block_on(async {
+        let fresh = FreshState::new("late").await;
+        let host = open(fresh.path(), Limits { prepare: Duration::from_millis(1), ..Limits::default() }).await;
+        let info = host.create(new_sandbox()).await.unwrap();
+        Guest::of(&host, &info.id).await.sh("echo remembered > /dev/shm/note").await;
+        let started = Instant::now();
+        let paused = host.pause(&info.id, PauseOptions::default()).await;
+        assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+        println!("a prepare with 1 ms: {paused:?}");
+        let phase = host.get(&info.id).unwrap().phase;
+        assert_eq!(phase, if paused.is_ok() { Phase::Paused } else { Phase::Running });
+        host.connect(&info.id, AN_HOUR).await.unwrap();
+        assert_eq!(Guest::of(&host, &info.id).await.sh("cat /dev/shm/note").await, "remembered");
+        host.kill(&info.id).await.unwrap();
+    });
+}
+
+#[test]
 fn a_full_disk_fails_the_pause_says_how_much_is_needed_and_the_vm_goes_on() {
     block_on(async {
         let small = SmallDisk::mount(900);

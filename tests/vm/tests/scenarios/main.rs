@@ -1,6 +1,7 @@
 //! All scenarios on real guests, in one program: they share one host, one template and one runtime.
 #![forbid(unsafe_code)]
 
+mod agent;
 mod daemon;
 mod faults;
 mod free_pages;
