@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
-use dormouse_agent_proto::control::PrepareReport;
+use dormouse_agent_proto::control::{PrepareReport, StepOutcome, StepReport};
 use dormouse_guest_mem::{Bytes, PAGE_SIZE, PageClass, PageIndex, RamLayout, RamSource, is_zero};
 use dormouse_image::publish::Staging;
 use dormouse_image::{ImageSummary, Omit, WriteError, WriteOptions};
@@ -23,6 +23,9 @@ use crate::{Comparison, Error, Introspection, PauseOptions, Result, SnapshotId, 
 
 /// How often a VM that does not go on after a failed pause is told to.
 const RESUME_TRIES: u32 = 3;
+
+/// No honest agent has more steps; a hostile one must not flood the log.
+const MOST_STEPS: usize = 16;
 
 /// What a snapshot is taken of.
 pub(crate) struct Subject<'a> {
@@ -53,6 +56,7 @@ pub(crate) async fn take(
         }
         let prepared = subject.agent.prepare(options.cache, &shared.limits).await?;
         steps.done("prepare");
+        tell_what_was_passed_over(id, &prepared);
         stop_and_store(shared, subject, &prepared, before, id, steps).await
     };
     match taken.await {
@@ -63,6 +67,21 @@ pub(crate) async fn take(
             Err(call_off(shared, subject.vm, subject.agent, error).await)
         }
     }
+}
+
+/// A step of prepare that overran or failed costs bytes or warmth, never content; somebody may still want to know.
+fn tell_what_was_passed_over(id: &SnapshotId, report: &PrepareReport) {
+    let passed_over = |s: &&StepReport| matches!(s.outcome, StepOutcome::Overran | StepOutcome::Failed);
+    for step in report.steps.iter().filter(passed_over).take(MOST_STEPS) {
+        let (name, outcome) = (printable(&step.name), step.outcome);
+        let detail = printable(step.detail.as_deref().unwrap_or_default());
+        tracing::warn!(snapshot = %id, step = name, ms = step.ms, ?outcome, detail, "the guest did not get ready in full");
+    }
+}
+
+/// The start of a text from the guest, without what could confuse a terminal.
+fn printable(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
 /// Lets the guest go on after an attempt that failed with `error`; gives the error to report.
