@@ -1,7 +1,7 @@
 //! Where each page goes: square tiles in reading order, and within a tile along a Hilbert curve.
 //!
 //! So a tile is a known stretch of memory, blocks of the buddy allocator are squares, and a picture of any RAM size
-//! has a good shape. A picture in plain rows was tried and reads worse: runs of some hundred pages are thin lines.
+//! has a good shape. In plain rows a run of some hundred pages would be a thin line.
 
 use dormouse_api_types::own::RamMap;
 use dormouse_guest_mem::Bytes;
