@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::access::Access;
+use crate::cgroups::Cgroups;
 use crate::identity::UserDatabase;
 use crate::init::Settings;
 use crate::process::{Children, Registry};
@@ -31,8 +32,8 @@ impl Default for Durations {
 pub struct Guest {
     /// Mount point of the overlay disk: what prepare flushes and trims.
     pub overlay: PathBuf,
-    /// cgroup v2 directory that user processes live in and that prepare freezes.
-    pub user_cgroup: PathBuf,
+    /// Where user processes live, and what prepare freezes.
+    pub cgroups: Cgroups,
 }
 
 /// Options of an agent.

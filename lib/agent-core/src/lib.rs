@@ -4,6 +4,7 @@
 mod access;
 mod agent;
 pub mod boot;
+mod cgroups;
 mod files;
 mod filesystem;
 mod identity;
@@ -13,4 +14,5 @@ mod server;
 mod snapshot;
 
 pub use agent::{Agent, AgentOptions, Durations, Guest};
+pub use cgroups::Cgroups;
 pub use server::serve;

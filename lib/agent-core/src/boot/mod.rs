@@ -17,12 +17,13 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::agent::Guest;
+use crate::cgroups;
 use cmdline::Cmdline;
 
 /// Where the overlay disk stays mounted in the booted guest.
 const OVERLAY: &str = "/run/dormouse/overlay";
-/// cgroup of user processes.
-const USER_CGROUP: &str = "/sys/fs/cgroup/user";
+/// Where the cgroup hierarchy is mounted.
+const CGROUPS: &str = "/sys/fs/cgroup";
 
 /// Why a boot failed.
 #[derive(Debug, Error)]
@@ -54,13 +55,9 @@ pub fn boot() -> Result<Guest, BootError> {
         crate::init::set_hostname(name).doing(|| format!("set the host name {name}"))?;
     }
     network::configure(&cmdline)?;
-    make_user_cgroup()?;
+    let cgroups = cgroups::make(Path::new(CGROUPS), log).doing(|| format!("make cgroups in {CGROUPS}"))?;
     protect_from_oom();
-    Ok(Guest { overlay: PathBuf::from(OVERLAY), user_cgroup: PathBuf::from(USER_CGROUP) })
-}
-
-fn make_user_cgroup() -> Result<(), BootError> {
-    std::fs::create_dir_all(USER_CGROUP).doing(|| format!("make the cgroup {USER_CGROUP}"))
+    Ok(Guest { overlay: PathBuf::from(OVERLAY), cgroups })
 }
 
 /// PID 1 is never killed, but its memory would count; children take the score back.

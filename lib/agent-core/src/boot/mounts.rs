@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, mount, mount_remount};
 
 use super::{BootError, Doing, console};
 
@@ -30,7 +30,7 @@ const LATE: [Mount; 5] = [
         options: c"gid=5,mode=620,ptmxmode=666",
     },
     Mount { kind: "tmpfs", at: "/dev/shm", flags: NO_DEVICES, options: c"mode=1777" },
-    Mount { kind: "cgroup2", at: "/sys/fs/cgroup", flags: NO_PROGRAMS, options: c"" },
+    Mount { kind: "cgroup2", at: super::CGROUPS, flags: NO_PROGRAMS, options: c"" },
     Mount { kind: "tmpfs", at: "/run", flags: NO_DEVICES, options: c"mode=755" },
     Mount { kind: "tmpfs", at: "/tmp", flags: NO_DEVICES, options: c"mode=1777" },
 ];
@@ -63,6 +63,8 @@ pub(super) fn late() -> Result<(), BootError> {
         fs::create_dir_all(at).doing(|| format!("make {at}"))?;
         mount(kind, at, kind, flags, options).doing(|| format!("mount {kind} on {at}"))?;
     }
+    // Every process moves once, after its fork; without this each move waits for an RCU grace period. Kernels before 6.0 lack it.
+    let _ = mount_remount(super::CGROUPS, NO_PROGRAMS, c"favordynmods");
     for (target, link) in LINKS {
         if !Path::new(link).is_symlink() {
             symlink(target, link).doing(|| format!("link {link}"))?;

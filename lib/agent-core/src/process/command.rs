@@ -29,7 +29,7 @@ pub(super) enum CommandError {
     NoDirectory(PathBuf),
     #[error("cwd: {0}")]
     Path(#[from] PathError),
-    #[error("cannot open the user cgroup: {0}")]
+    #[error("cannot open the cgroup of user processes: {0}")]
     Cgroup(std::io::Error),
 }
 
@@ -57,7 +57,7 @@ impl Plan<'_> {
             credentials: credentials(self.user),
             working_dir: CString::new(working_dir.as_os_str().as_bytes()).map_err(|_| CommandError::ZeroByte)?,
             controlling_terminal: self.terminal,
-            cgroup: self.guest.map(open_cgroup).transpose()?,
+            cgroup: self.guest.map(|guest| open_cgroup(guest, self.terminal)).transpose()?,
         };
         dormouse_agent_sys::prepare_child(&mut command, setup);
         Ok(command.into())
@@ -102,7 +102,7 @@ fn credentials(user: &User) -> Option<Credentials> {
     Some(Credentials { uid: user.uid, gid: user.gid, groups: user.groups.clone() })
 }
 
-fn open_cgroup(guest: &Guest) -> Result<std::os::fd::OwnedFd, CommandError> {
-    let procs = guest.user_cgroup.join("cgroup.procs");
+fn open_cgroup(guest: &Guest, terminal: bool) -> Result<std::os::fd::OwnedFd, CommandError> {
+    let procs = guest.cgroups.of(terminal).join("cgroup.procs");
     Ok(OpenOptions::new().write(true).open(procs).map_err(CommandError::Cgroup)?.into())
 }

@@ -1,24 +1,30 @@
 //! Freezing user processes by their cgroup (Documentation/admin-guide/cgroup-v2.rst, `cgroup.freeze`).
 
 use std::io;
-use std::path::Path;
 use std::time::Duration;
+
+use crate::cgroups::Cgroups;
 
 /// The kernel says when all have stopped, but by a file that only inotify watches; asking often is as good.
 const POLL: Duration = Duration::from_millis(2);
 
-/// Freezes and waits until all have stopped. The caller bounds the wait.
-pub(super) async fn freeze(cgroup: &Path) -> io::Result<()> {
-    std::fs::write(cgroup.join("cgroup.freeze"), "1")?;
-    while !is_frozen(&std::fs::read_to_string(cgroup.join("cgroup.events"))?) {
-        tokio::time::sleep(POLL).await;
+/// Freezes all and waits until they have stopped. The caller bounds the wait, and thaws after an error.
+pub(super) async fn freeze(cgroups: &Cgroups) -> io::Result<()> {
+    for cgroup in cgroups.all() {
+        std::fs::write(cgroup.join("cgroup.freeze"), "1")?;
+    }
+    for cgroup in cgroups.all() {
+        while !is_frozen(&std::fs::read_to_string(cgroup.join("cgroup.events"))?) {
+            tokio::time::sleep(POLL).await;
+        }
     }
     Ok(())
 }
 
-/// Lets them run on. Harmless when not frozen.
-pub(super) fn thaw(cgroup: &Path) -> io::Result<()> {
-    std::fs::write(cgroup.join("cgroup.freeze"), "0")
+/// Lets them run on, each whether or not another could be thawed. Harmless when not frozen.
+pub(super) fn thaw(cgroups: &Cgroups) -> io::Result<()> {
+    let thawed = cgroups.all().map(|cgroup| std::fs::write(cgroup.join("cgroup.freeze"), "0"));
+    thawed.into_iter().collect()
 }
 
 fn is_frozen(events: &str) -> bool {

@@ -1,7 +1,6 @@
 //! Where the agent stands with respect to a snapshot, and the only ways from one state to the next:
 //! running → preparing → prepared → running.
 
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use tokio::sync::watch;
 use super::activity::{Activity, Quiet};
 use super::freezer;
 use crate::agent::Agent;
+use crate::cgroups::Cgroups;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -21,13 +21,13 @@ enum Phase {
 /// What a prepared agent holds, let go by dropping. Frozen processes thaw first, then work may begin again.
 #[derive(Debug, Default)]
 pub(super) struct Hold {
-    pub(super) frozen: Option<PathBuf>,
+    pub(super) frozen: Option<Cgroups>,
     pub(super) quiet: Option<Quiet>,
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        if let Some(Err(error)) = self.frozen.as_deref().map(freezer::thaw) {
+        if let Some(Err(error)) = self.frozen.as_ref().map(freezer::thaw) {
             crate::boot::log(&format!("cannot thaw user processes: {error}"));
         }
     }

@@ -110,8 +110,8 @@ async fn close_connections(steps: &mut Steps, agent: &Agent, caller: Option<Conn
 
 async fn freeze(steps: &mut Steps, guest: &Guest, hold: &mut Hold) {
     // Set before the attempt, so that a half-done freeze is undone by whoever drops the hold.
-    hold.frozen = Some(guest.user_cgroup.clone());
-    let step = async { freezer::freeze(&guest.user_cgroup).await.map(|()| ((), Done::default())) };
+    hold.frozen = Some(guest.cgroups.clone());
+    let step = async { freezer::freeze(&guest.cgroups).await.map(|()| ((), Done::default())) };
     if steps.run("freeze", FREEZE_LIMIT, step).await.is_none() {
         drop(Hold { frozen: hold.frozen.take(), quiet: None });
     }

@@ -113,3 +113,15 @@ async fn input_of_the_wrong_kind_is_refused() {
     let resize = UpdateRequest { process: by_pid(pid).into(), pty: pty(10, 5).into(), ..Default::default() };
     assert_eq!(agent.rpc.process.update(resize).await.unwrap_err().code, ErrorCode::FailedPrecondition);
 }
+
+#[tokio::test]
+async fn in_a_guest_processes_with_a_terminal_live_apart_from_the_others() {
+    let agent = agent_with(Durations::default(), true).await;
+    let (pty_cgroup, user) = (agent.pty_cgroup_file("cgroup.procs"), agent.cgroup_file("cgroup.procs"));
+    let entered = || [&pty_cgroup, &user].map(|file| std::fs::read_to_string(file).unwrap());
+    agent.sh("true").await;
+    assert_eq!(entered(), ["", "0"]);
+    let request = StartRequest { pty: pty(80, 24).into(), ..shell("true") };
+    agent.run(request).await.unwrap();
+    assert_eq!(entered(), ["0", "0"]);
+}

@@ -119,14 +119,17 @@ async fn a_prepare_that_no_snapshot_follows_is_undone() {
 async fn frozen_processes_thaw_on_abort_and_on_init_and_by_the_watchdog() {
     let durations = Durations { watchdog: Duration::from_millis(500), ..Durations::default() };
     let agent = agent_with(durations, true).await;
-    let state = || std::fs::read_to_string(agent.cgroup_file("cgroup.freeze")).unwrap();
+    let state = || {
+        let files = [agent.cgroup_file("cgroup.freeze"), agent.pty_cgroup_file("cgroup.freeze")];
+        files.map(|file| std::fs::read_to_string(file).unwrap())
+    };
     for undo in ["/snapshot/abort", "/init", ""] {
         prepare(&agent, r#"{"freeze":true}"#).await;
-        assert_eq!(state(), "1");
+        assert_eq!(state(), ["1", "1"]);
         if !undo.is_empty() {
             agent.post(undo, "").await;
         }
-        eventually("thawed", async || state() == "0").await;
+        eventually("thawed", async || state() == ["0", "0"]).await;
     }
 }
 

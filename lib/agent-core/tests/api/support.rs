@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use connectrpc::ConnectError;
-use dormouse_agent_core::{Agent, AgentOptions, Durations, Guest, serve};
+use dormouse_agent_core::{Agent, AgentOptions, Cgroups, Durations, Guest, serve};
 use dormouse_agent_proto::client::{AgentRpc, CallOptions};
 use dormouse_agent_proto::process::{ProcessConfig, ProcessEvent, ProcessSelector, StartRequest};
 use dormouse_agent_proto::proto::process::__buffa::oneof::process_event::Event;
@@ -41,18 +41,18 @@ pub(crate) async fn agent() -> TestAgent {
     agent_with(Durations::default(), false).await
 }
 
-/// `guest` gives it an overlay directory and a fake user cgroup in the test's directory.
+/// `guest` gives it an overlay directory and imitated cgroups in the test's directory.
 pub(crate) async fn agent_with(durations: Durations, guest: bool) -> TestAgent {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path().join("home");
-    let cgroup = dir.path().join("cgroup");
-    for path in [&home, &cgroup] {
-        std::fs::create_dir(path).unwrap();
+    std::fs::create_dir(&home).unwrap();
+    let cgroups = Cgroups { pty: dir.path().join("pty"), user: dir.path().join("user") };
+    for cgroup in [&cgroups.pty, &cgroups.user] {
+        std::fs::create_dir(cgroup).unwrap();
+        for (file, content) in [("procs", ""), ("freeze", ""), ("events", "populated 1\nfrozen 1\n")] {
+            std::fs::write(cgroup.join(format!("cgroup.{file}")), content).unwrap();
+        }
     }
-    for file in ["cgroup.procs", "cgroup.freeze"] {
-        std::fs::write(cgroup.join(file), "").unwrap();
-    }
-    std::fs::write(cgroup.join("cgroup.events"), "populated 1\nfrozen 1\n").unwrap();
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     std::fs::write(dir.path().join("passwd"), format!("tester:x:{uid}:{gid}::{}:/bin/sh\n", home.display())).unwrap();
     std::fs::write(dir.path().join("group"), format!("testers:x:{gid}:\n")).unwrap();
@@ -60,7 +60,7 @@ pub(crate) async fn agent_with(durations: Durations, guest: bool) -> TestAgent {
     options.passwd = dir.path().join("passwd");
     options.group = dir.path().join("group");
     options.durations = durations;
-    options.guest = guest.then(|| Guest { overlay: home.clone(), user_cgroup: cgroup });
+    options.guest = guest.then(|| Guest { overlay: home.clone(), cgroups });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(serve(Agent::new(options), listener));
@@ -69,8 +69,14 @@ pub(crate) async fn agent_with(durations: Durations, guest: bool) -> TestAgent {
 }
 
 impl TestAgent {
+    /// A file of the imitated cgroup of processes without a terminal.
     pub(crate) fn cgroup_file(&self, name: &str) -> PathBuf {
-        self.home.parent().unwrap().join("cgroup").join(name)
+        self.home.parent().unwrap().join("user").join(name)
+    }
+
+    /// A file of the imitated cgroup of processes with a terminal.
+    pub(crate) fn pty_cgroup_file(&self, name: &str) -> PathBuf {
+        self.home.parent().unwrap().join("pty").join(name)
     }
 
     /// One request on a connection of its own. `headers` are whole lines.
