@@ -14,6 +14,7 @@ use dormouse_agent_proto::proto::process::__buffa::oneof::stream_input_request::
 use futures_util::{StreamExt, stream};
 use http::HeaderMap;
 use tokio::sync::mpsc::Receiver;
+use tokio::time::Instant;
 
 use super::command::CommandError;
 use super::event::Event;
@@ -47,14 +48,29 @@ fn keepalive(headers: &HeaderMap) -> Duration {
     asked.filter(|seconds| *seconds > 0).map_or(KEEPALIVE, Duration::from_secs)
 }
 
-/// Events as messages of a stream, with signs of life between them.
-fn events<M: From<Event> + Send + 'static>(follower: Receiver<Event>, idle: Duration) -> ServiceStream<M> {
-    Box::pin(stream::unfold(follower, move |mut follower| async move {
-        let event = match tokio::time::timeout(idle, follower.recv()).await {
-            Ok(event) => event?,
-            Err(_) => Event::KeepAlive,
+/// Events as messages of a stream, with signs of life between them. After `limit` the stream ends with an error; the process goes on.
+fn events<M: From<Event> + Send + 'static>(
+    follower: Receiver<Event>,
+    idle: Duration,
+    limit: Option<Duration>,
+) -> ServiceStream<M> {
+    let late = limit.and_then(|limit| Instant::now().checked_add(limit));
+    Box::pin(stream::unfold(Some(follower), move |follower| async move {
+        let mut follower = follower?;
+        let over = async {
+            match late {
+                Some(late) => tokio::time::sleep_until(late).await,
+                None => std::future::pending().await,
+            }
         };
-        Some((Ok(M::from(event)), follower))
+        tokio::select! {
+            biased;
+            () = over => Some((Err(ConnectError::deadline_exceeded("the time limit of the call has passed")), None)),
+            event = tokio::time::timeout(idle, follower.recv()) => {
+                let event = event.unwrap_or(Some(Event::KeepAlive))?;
+                Some((Ok(M::from(event)), Some(follower)))
+            }
+        }
     }))
 }
 
@@ -91,7 +107,8 @@ impl Process for ProcessRpc {
     ) -> ServiceResult<ServiceStream<StartResponse>> {
         let user = self.user(context.headers())?;
         let follower = start(&self.agent, request.to_owned_message(), &user, context.time_remaining()).await?;
-        Response::ok(events(follower, keepalive(context.headers())))
+        // The limit is the process's: it is killed then, and its end is still told.
+        Response::ok(events(follower, keepalive(context.headers()), None))
     }
 
     async fn connect(
@@ -101,7 +118,8 @@ impl Process for ProcessRpc {
     ) -> ServiceResult<ServiceStream<ConnectResponse>> {
         let request = request.to_owned_message();
         let process = self.agent.processes.select(request.process.as_option(), true)?;
-        Response::ok(events(process.output.follow(process.pid), keepalive(context.headers())))
+        let follower = process.output.follow(process.pid);
+        Response::ok(events(follower, keepalive(context.headers()), context.time_remaining()))
     }
 
     async fn update(

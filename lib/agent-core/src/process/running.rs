@@ -16,8 +16,9 @@ use super::event::{End, Event, Source};
 use super::output::Output;
 use super::pipe::Endpoint;
 
-/// Largest piece of output in one event.
-const CHUNK: usize = 32 * 1024;
+/// Largest piece of output in one event, of a pipe and of a terminal.
+const PIPE_CHUNK: usize = 32 * 1024;
+const TERMINAL_CHUNK: usize = 16 * 1024;
 /// What an ended process can have left in a pipe: the largest pipe an unprivileged process can ask for.
 const MAX_LEFT: usize = 1 << 20;
 
@@ -158,7 +159,7 @@ impl Running {
     }
 
     async fn pump(self: Arc<Self>, source: Source, endpoint: Endpoint) {
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = vec![0; if source == Source::Pty { TERMINAL_CHUNK } else { PIPE_CHUNK }];
         let mut ended = self.ended.subscribe();
         loop {
             let read = tokio::select! {

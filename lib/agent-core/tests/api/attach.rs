@@ -125,3 +125,12 @@ async fn in_a_guest_processes_with_a_terminal_live_apart_from_the_others() {
     agent.run(request).await.unwrap();
     assert_eq!(entered(), ["0", "0"]);
 }
+
+#[tokio::test]
+async fn a_terminals_output_comes_in_pieces_of_16_kib_at_most() {
+    let agent = agent().await;
+    let request = StartRequest { pty: pty(80, 24).into(), ..shell("head -c 300000 /dev/zero | tr '\\0' x") };
+    let ran = agent.run(request).await.unwrap();
+    assert_eq!(ran.pty.len(), 300_000);
+    assert!(ran.largest <= 16 * 1024, "{}", ran.largest);
+}

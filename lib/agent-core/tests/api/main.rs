@@ -14,3 +14,4 @@ mod filesystem;
 mod processes;
 mod snapshot;
 mod support;
+mod wire;
