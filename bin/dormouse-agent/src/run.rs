@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use dormouse_agent_core::{Agent, AgentOptions, boot, serve};
+use dormouse_agent_core::{Agent, AgentOptions, boot, raise_descriptor_limit, serve};
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
@@ -34,8 +34,9 @@ pub(crate) fn plain(listen: SocketAddr) -> anyhow::Result<()> {
     runtime()?.block_on(run(options, listen, || {}))
 }
 
-async fn run(options: AgentOptions, listen: SocketAddr, ready: impl FnOnce()) -> anyhow::Result<()> {
+async fn run(mut options: AgentOptions, listen: SocketAddr, ready: impl FnOnce()) -> anyhow::Result<()> {
     let in_guest = options.guest.is_some();
+    options.open_files = raise_descriptor_limit().context("cannot raise the limit of open files")?;
     let agent = Agent::new(options);
     let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
     ready();

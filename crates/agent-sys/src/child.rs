@@ -7,7 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Gid, Uid};
+use rustix::process::{Gid, Resource, Rlimit, Uid};
 
 /// Whom a child runs as. Supplementary groups are exactly those listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct ChildSetup {
     pub working_dir: CString,
     /// Standard input becomes the controlling terminal.
     pub controlling_terminal: bool,
+    /// Descriptors that it may open (soft limit); `None` keeps the agent's limit.
+    pub open_files: Option<u64>,
     /// An open `cgroup.procs` that the child enters before it gives up privileges.
     pub cgroup: Option<OwnedFd>,
 }
@@ -56,6 +58,10 @@ fn enter(setup: &ChildSetup, groups: &[Gid]) -> io::Result<()> {
         rustix::io::write(cgroup, b"0")?;
     }
     become_ordinary_oom_victim();
+    if let Some(current) = setup.open_files {
+        let maximum = rustix::process::getrlimit(Resource::Nofile).maximum;
+        rustix::process::setrlimit(Resource::Nofile, Rlimit { current: Some(current), maximum })?;
+    }
     rustix::process::umask(Mode::from_raw_mode(0o022));
     if let Some(credentials) = &setup.credentials {
         rustix::thread::set_thread_groups(groups)?;

@@ -12,6 +12,9 @@ use crate::process::{Children, Registry};
 use crate::server::Connections;
 use crate::snapshot::Snapshot;
 
+/// Most connections that are served at a time.
+const MAX_CONNECTIONS: usize = 4096;
+
 /// Times that tests shorten.
 #[derive(Clone, Copy, Debug)]
 pub struct Durations {
@@ -47,6 +50,8 @@ pub struct AgentOptions {
     pub passwd: PathBuf,
     /// Group database.
     pub group: PathBuf,
+    /// Descriptors that a started process may open, until it raises its own limit; `None` is the agent's own limit.
+    pub open_files: Option<u64>,
     /// Times.
     pub durations: Durations,
 }
@@ -59,6 +64,7 @@ impl AgentOptions {
             guest: None,
             passwd: "/etc/passwd".into(),
             group: "/etc/group".into(),
+            open_files: None,
             durations: Durations::default(),
         }
     }
@@ -68,12 +74,19 @@ impl AgentOptions {
 #[derive(Debug)]
 pub struct Agent {
     pub(crate) guest: Option<Guest>,
+    pub(crate) open_files: Option<u64>,
     pub(crate) access: Access,
     pub(crate) settings: Settings,
     pub(crate) users: UserDatabase,
     pub(crate) processes: Registry,
     pub(crate) snapshot: Snapshot,
-    pub(crate) connections: Connections,
+    pub(crate) connections: Arc<Connections>,
+}
+
+/// Connections at a time: few enough for the agent to stay small, and half of its descriptors for everything else.
+fn connection_limit() -> usize {
+    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
+    usize::try_from(files / 2).unwrap_or(MAX_CONNECTIONS).min(MAX_CONNECTIONS)
 }
 
 impl Agent {
@@ -86,8 +99,9 @@ impl Agent {
             users,
             processes: Registry::new(Children::default(), options.durations.late_connect),
             snapshot: Snapshot::new(options.durations.watchdog),
-            connections: Connections::default(),
+            connections: Arc::new(Connections::new(connection_limit())),
             guest: options.guest,
+            open_files: options.open_files,
         })
     }
 

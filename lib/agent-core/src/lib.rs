@@ -5,6 +5,7 @@ mod access;
 mod agent;
 pub mod boot;
 mod cgroups;
+mod descriptors;
 mod files;
 mod filesystem;
 mod identity;
@@ -15,4 +16,5 @@ mod snapshot;
 
 pub use agent::{Agent, AgentOptions, Durations, Guest};
 pub use cgroups::Cgroups;
+pub use descriptors::raise_descriptor_limit;
 pub use server::serve;

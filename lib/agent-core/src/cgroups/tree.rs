@@ -55,7 +55,7 @@ fn controllers(available: &str) -> Vec<&'static str> {
 
 fn machine() -> Machine {
     let info = rustix::system::sysinfo();
-    let memory = u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit).max(1));
+    let memory = info.totalram.saturating_mul(u64::from(info.mem_unit).max(1));
     let limit = |file: &str| fs::read_to_string(file).ok()?.trim().parse().ok();
     let threads = ["/proc/sys/kernel/threads-max", "/proc/sys/kernel/pid_max"].into_iter().filter_map(limit).min();
     Machine { memory, threads: threads.unwrap_or(UNKNOWN_THREADS) }

@@ -41,6 +41,8 @@ pub(super) struct Plan<'a> {
     pub(super) default_workdir: Option<PathBuf>,
     pub(super) guest: Option<&'a Guest>,
     pub(super) terminal: bool,
+    /// Descriptors that it may open.
+    pub(super) open_files: Option<u64>,
 }
 
 impl Plan<'_> {
@@ -57,6 +59,7 @@ impl Plan<'_> {
             credentials: credentials(self.user),
             working_dir: CString::new(working_dir.as_os_str().as_bytes()).map_err(|_| CommandError::ZeroByte)?,
             controlling_terminal: self.terminal,
+            open_files: self.open_files,
             cgroup: self.guest.map(|guest| open_cgroup(guest, self.terminal)).transpose()?,
         };
         dormouse_agent_sys::prepare_child(&mut command, setup);

@@ -55,6 +55,7 @@ pub(super) async fn start(
         default_workdir: agent.settings.default_workdir(),
         guest: agent.guest.as_ref(),
         terminal: size.is_some(),
+        open_files: agent.open_files,
     };
     let mut command = plan.command()?;
     let streams = match size {

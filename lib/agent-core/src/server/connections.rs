@@ -1,13 +1,13 @@
-//! The agent's own server connections, tracked so that a snapshot catches none of them unawares.
+//! The agent's own server connections, tracked so that a snapshot catches none of them unawares, and bounded.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
 /// One accepted connection. In the extensions of each of its requests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct ConnectionId(u64);
 
 /// What a connection is told to do.
@@ -20,32 +20,74 @@ pub(super) enum Order {
     Abort,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
+struct Open {
+    orders: watch::Sender<Order>,
+    /// When it last became idle, on a clock of its own; `None` while a request is answered.
+    idle_since: Option<u64>,
+}
+
+#[derive(Debug)]
 pub(crate) struct Connections {
-    next: AtomicU64,
-    open: Mutex<HashMap<ConnectionId, watch::Sender<Order>>>,
+    clock: AtomicU64,
+    open: Mutex<HashMap<ConnectionId, Open>>,
+    limit: usize,
 }
 
 impl Connections {
-    pub(super) fn register(&self) -> (ConnectionId, watch::Receiver<Order>) {
-        let id = ConnectionId(self.next.fetch_add(1, Ordering::Relaxed));
-        let (sender, receiver) = watch::channel(Order::Serve);
-        self.with(|open| open.insert(id, sender));
-        (id, receiver)
+    /// At most `limit` connections at a time.
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { clock: AtomicU64::default(), open: Mutex::default(), limit }
+    }
+
+    fn tick(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Takes a new connection in. At the limit it takes the place of the one that has been idle for longest, where a client that
+    /// has not sent a whole head yet is idle; `None` when none is.
+    pub(super) fn register(&self) -> Option<(ConnectionId, watch::Receiver<Order>)> {
+        let now = self.tick();
+        let id = ConnectionId(now);
+        let (orders, receiver) = watch::channel(Order::Serve);
+        self.with(|open| {
+            if open.len() >= self.limit {
+                let (_, oldest) = open.iter().filter_map(|(id, one)| Some((one.idle_since?, *id))).min()?;
+                if let Some(evicted) = open.remove(&oldest) {
+                    evicted.orders.send_replace(Order::Abort);
+                }
+            }
+            open.insert(id, Open { orders, idle_since: Some(now) });
+            Some((id, receiver))
+        })
     }
 
     pub(super) fn forget(&self, id: ConnectionId) {
         self.with(|open| open.remove(&id));
     }
 
-    fn with<T>(&self, f: impl FnOnce(&mut HashMap<ConnectionId, watch::Sender<Order>>) -> T) -> T {
+    fn with<T>(&self, f: impl FnOnce(&mut HashMap<ConnectionId, Open>) -> T) -> T {
         f(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_idle(&self, id: ConnectionId, idle_since: Option<u64>) {
+        self.with(|open| {
+            if let Some(one) = open.get_mut(&id) {
+                one.idle_since = idle_since;
+            }
+        });
+    }
+
+    /// To be held from the head of a request to the end of its answer.
+    pub(super) fn answering(self: &Arc<Self>, id: ConnectionId) -> Answering {
+        self.set_idle(id, None);
+        Answering { connections: Arc::clone(self), id }
     }
 
     fn order_all_but(&self, kept: Option<ConnectionId>, order: Order) {
         self.with(|open| {
-            for (_, sender) in open.iter().filter(|(id, _)| Some(**id) != kept) {
-                sender.send_replace(order);
+            for (_, one) in open.iter().filter(|(id, _)| Some(**id) != kept) {
+                one.orders.send_replace(order);
             }
         });
     }
@@ -63,5 +105,51 @@ impl Connections {
     /// Open connections other than `kept`.
     pub(crate) fn count_but(&self, kept: Option<ConnectionId>) -> usize {
         self.with(|open| open.keys().filter(|id| Some(**id) != kept).count())
+    }
+}
+
+/// A request under way. The connection is idle again when it is dropped.
+#[derive(Debug)]
+pub(super) struct Answering {
+    connections: Arc<Connections>,
+    id: ConnectionId,
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.connections.set_idle(self.id, Some(self.connections.tick()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_the_limit_the_longest_idle_one_makes_room_and_busy_ones_stay() {
+        let connections = Arc::new(Connections::new(3));
+        let [(a, to_a), (b, to_b), (c, to_c)] = [(); 3].map(|()| connections.register().unwrap());
+        drop(connections.answering(a));
+        let busy = connections.answering(c);
+        let (_, to_d) = connections.register().unwrap();
+        assert_eq!(
+            [&to_a, &to_b, &to_c, &to_d].map(|to| *to.borrow()),
+            [Order::Serve, Order::Abort, Order::Serve, Order::Serve]
+        );
+        connections.forget(b);
+        connections.register().unwrap();
+        assert_eq!((*to_a.borrow(), *to_c.borrow()), (Order::Abort, Order::Serve), "a was used after d came");
+        assert_eq!(connections.count_but(None), 3);
+        drop(busy);
+    }
+
+    #[test]
+    fn when_all_are_busy_a_new_one_is_refused() {
+        let connections = Arc::new(Connections::new(1));
+        let (id, _orders) = connections.register().unwrap();
+        let busy = connections.answering(id);
+        assert!(connections.register().is_none());
+        drop(busy);
+        assert!(connections.register().is_some());
     }
 }

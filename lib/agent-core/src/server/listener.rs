@@ -15,7 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
-use super::connections::{ConnectionId, Order};
+use super::answer::AnswerBody;
+use super::connections::{ConnectionId, Connections, Order};
 use super::routes::routes;
 use crate::agent::Agent;
 
@@ -30,10 +31,11 @@ pub async fn serve(agent: Arc<Agent>, listener: TcpListener) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (id, orders) = agent.connections.register();
+                // Dropping it closes it.
+                let Some((id, orders)) = agent.connections.register() else { continue };
                 let (agent, routes) = (Arc::clone(&agent), routes.clone());
                 tokio::spawn(async move {
-                    connection(stream, routes, id, orders).await;
+                    connection(stream, routes, &agent.connections, id, orders).await;
                     agent.connections.forget(id);
                 });
             }
@@ -42,15 +44,22 @@ pub async fn serve(agent: Arc<Agent>, listener: TcpListener) {
     }
 }
 
-async fn connection(stream: TcpStream, routes: axum::Router, id: ConnectionId, mut orders: watch::Receiver<Order>) {
+async fn connection(
+    stream: TcpStream,
+    routes: axum::Router,
+    connections: &Arc<Connections>,
+    id: ConnectionId,
+    mut orders: watch::Receiver<Order>,
+) {
     // A failure only costs latency.
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(id);
+        let answering = connections.answering(id);
         let routes = routes.clone();
         async move {
             let Ok(response) = routes.oneshot(request.map(Body::new)).await;
-            Ok::<_, Infallible>(response)
+            Ok::<_, Infallible>(response.map(|inner| AnswerBody { inner, answering }))
         }
     });
     let mut connection = pin!(

@@ -1,5 +1,6 @@
 //! HTTP/1.1 server: routes, connections, error bodies.
 
+mod answer;
 mod connections;
 mod error;
 mod listener;

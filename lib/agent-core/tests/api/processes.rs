@@ -9,7 +9,7 @@ use dormouse_agent_proto::process::{
 };
 use dormouse_agent_proto::proto::process::__buffa::oneof::process_input::Input;
 
-use crate::support::{agent, by_pid, by_tag, eventually, live, shell};
+use crate::support::{OPEN_FILES, agent, by_pid, by_tag, eventually, live, shell};
 
 #[tokio::test]
 async fn a_process_tells_its_output_and_its_exit_code() {
@@ -194,4 +194,10 @@ async fn an_idle_stream_shows_signs_of_life() {
     let options = CallOptions::default().with_header("keepalive-ping-interval", "1");
     let ran = agent.run_with(shell("sleep 1.5"), options).await.unwrap();
     assert_eq!(ran.keepalives, 1);
+}
+
+#[tokio::test]
+async fn a_process_may_open_as_many_descriptors_as_is_customary() {
+    let agent = agent().await;
+    assert_eq!(agent.sh("ulimit -Sn").await.stdout, format!("{OPEN_FILES}\n"));
 }

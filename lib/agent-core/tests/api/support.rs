@@ -13,6 +13,9 @@ use dormouse_agent_proto::proto::process::__buffa::oneof::process_selector::Sele
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
+/// Descriptors that each process may open.
+pub(crate) const OPEN_FILES: u64 = 300;
+
 pub(crate) struct TestAgent {
     pub(crate) address: SocketAddr,
     pub(crate) home: PathBuf,
@@ -60,6 +63,7 @@ pub(crate) async fn agent_with(durations: Durations, guest: bool) -> TestAgent {
     options.passwd = dir.path().join("passwd");
     options.group = dir.path().join("group");
     options.durations = durations;
+    options.open_files = Some(OPEN_FILES);
     options.guest = guest.then(|| Guest { overlay: home.clone(), cgroups });
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

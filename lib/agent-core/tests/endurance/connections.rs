@@ -1,0 +1,54 @@
+//! More connections than anybody needs.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::net::TcpStream;
+
+use crate::holdings::{alone, resident};
+use crate::support::agent;
+
+/// Raises this program's limit and tells how many connections it can hold, both ends of each.
+fn most_connections() -> usize {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum }).unwrap();
+    limit.maximum.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap()) / 2 - 100
+}
+
+#[tokio::test]
+async fn ten_thousand_idle_connections_leave_the_agent_answering() {
+    let _alone = alone().await;
+    let count = most_connections().min(10_000);
+    let agent = agent().await;
+    let memory = resident();
+    let mut idle = Vec::with_capacity(count);
+    for _ in 0..count {
+        idle.push(TcpStream::connect(agent.address).await.unwrap());
+    }
+    assert_eq!(agent.get("/health").await.status, 204);
+    assert_eq!(agent.sh("echo works").await.stdout, "works\n");
+    println!("{count} idle connections, {} bytes for both ends", resident().saturating_sub(memory));
+    let mut closed = 0;
+    for stream in &idle {
+        // The agent has nothing to say on an idle connection but its end.
+        closed += usize::from(stream.try_read(&mut [0]).is_ok());
+    }
+    let limit = count.saturating_sub(4096);
+    assert!(closed >= limit, "{closed} of {count} were closed to stay small");
+    drop(idle);
+    assert_eq!(agent.get("/health").await.status, 204);
+}
+
+#[tokio::test]
+async fn a_request_under_way_is_not_closed_for_newcomers() {
+    let _alone = alone().await;
+    let count = most_connections().min(5000);
+    let agent = agent().await;
+    let (ran, idle) = tokio::join!(agent.sh("head -c 1 /dev/zero; sleep 3; echo done"), async {
+        let mut idle = Vec::with_capacity(count);
+        for _ in 0..count {
+            idle.push(TcpStream::connect(agent.address).await.unwrap());
+        }
+        idle
+    });
+    assert!(ran.stdout.ends_with("done\n"), "{ran:?}");
+    drop(idle);
+}
