@@ -22,11 +22,20 @@ pub struct Durations {
     pub watchdog: Duration,
     /// An ended process can still be attached to for this long.
     pub late_connect: Duration,
+    /// A client that takes longer for the head of a request is cut off, as is an idle connection.
+    pub request_head: Duration,
+    /// A client that sends nothing of a request's body for this long is cut off.
+    pub request_body: Duration,
 }
 
 impl Default for Durations {
     fn default() -> Self {
-        Self { watchdog: Duration::from_secs(30), late_connect: Duration::from_secs(30) }
+        Self {
+            watchdog: Duration::from_secs(30),
+            late_connect: Duration::from_secs(30),
+            request_head: Duration::from_secs(75),
+            request_body: Duration::from_secs(60),
+        }
     }
 }
 
@@ -81,6 +90,7 @@ pub struct Agent {
     pub(crate) processes: Registry,
     pub(crate) snapshot: Snapshot,
     pub(crate) connections: Arc<Connections>,
+    pub(crate) durations: Durations,
 }
 
 /// Connections at a time: few enough for the agent to stay small, and half of its descriptors for everything else.
@@ -100,6 +110,7 @@ impl Agent {
             processes: Registry::new(Children::default(), options.durations.late_connect),
             snapshot: Snapshot::new(options.durations.watchdog),
             connections: Arc::new(Connections::new(connection_limit())),
+            durations: options.durations,
             guest: options.guest,
             open_files: options.open_files,
         })

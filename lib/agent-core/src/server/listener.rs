@@ -16,12 +16,10 @@ use tokio::sync::watch;
 use tower::ServiceExt;
 
 use super::answer::AnswerBody;
-use super::connections::{ConnectionId, Connections, Order};
+use super::connections::{ConnectionId, Order};
 use super::routes::routes;
 use crate::agent::Agent;
 
-/// A client that takes longer for the head of a request is cut off.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(75);
 /// Pause after a failed accept, which nearly always means that descriptors ran out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
 
@@ -35,7 +33,7 @@ pub async fn serve(agent: Arc<Agent>, listener: TcpListener) {
                 let Some((id, orders)) = agent.connections.register() else { continue };
                 let (agent, routes) = (Arc::clone(&agent), routes.clone());
                 tokio::spawn(async move {
-                    connection(stream, routes, &agent.connections, id, orders).await;
+                    connection(stream, routes, &agent, id, orders).await;
                     agent.connections.forget(id);
                 });
             }
@@ -47,7 +45,7 @@ pub async fn serve(agent: Arc<Agent>, listener: TcpListener) {
 async fn connection(
     stream: TcpStream,
     routes: axum::Router,
-    connections: &Arc<Connections>,
+    agent: &Agent,
     id: ConnectionId,
     mut orders: watch::Receiver<Order>,
 ) {
@@ -55,7 +53,7 @@ async fn connection(
     let _ = stream.set_nodelay(true);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(id);
-        let answering = connections.answering(id);
+        let answering = agent.connections.answering(id);
         let routes = routes.clone();
         async move {
             let Ok(response) = routes.oneshot(request.map(Body::new)).await;
@@ -65,7 +63,7 @@ async fn connection(
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_TIMEOUT)
+            .header_read_timeout(agent.durations.request_head)
             .serve_connection(TokioIo::new(stream), service)
     );
     loop {

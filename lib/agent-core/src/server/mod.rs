@@ -4,6 +4,7 @@ mod answer;
 mod connections;
 mod error;
 mod listener;
+mod request_body;
 mod routes;
 
 pub(crate) use connections::{ConnectionId, Connections};

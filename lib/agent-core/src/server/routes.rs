@@ -9,6 +9,7 @@ use axum::routing::{get, post};
 use connectrpc::{ConnectRpcService, Limits};
 use http::StatusCode;
 
+use super::request_body::cut_off_dribbling;
 use crate::access::require_token;
 use crate::agent::Agent;
 use crate::files::{download, upload};
@@ -37,5 +38,9 @@ pub(super) fn routes(agent: Arc<Agent>) -> Router {
         .route("/snapshot/prepare", post(prepare))
         .route("/snapshot/abort", post(abort))
         .layer(DefaultBodyLimit::max(MAX_CONTROL_BODY));
-    control.merge(user).layer(from_fn_with_state(Arc::clone(&agent), require_token)).with_state(agent)
+    control
+        .merge(user)
+        .layer(from_fn_with_state(Arc::clone(&agent), cut_off_dribbling))
+        .layer(from_fn_with_state(Arc::clone(&agent), require_token))
+        .with_state(agent)
 }

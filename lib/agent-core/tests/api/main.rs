@@ -11,6 +11,7 @@ mod access;
 mod attach;
 mod files;
 mod filesystem;
+mod hostile;
 mod processes;
 mod snapshot;
 mod support;
