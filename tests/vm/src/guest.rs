@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dormouse_agent_proto::client::{AgentRpc, CallOptions};
 use dormouse_agent_proto::process::process_event::{Event, data_event};
-use dormouse_agent_proto::process::{ProcessConfig, StartRequest};
+use dormouse_agent_proto::process::{PTY, ProcessConfig, StartRequest};
 use dormouse_lifecycle::{Host, SandboxId};
 
 /// Nothing that a scenario runs in a guest takes longer, also under emulation on a busy machine.
@@ -48,9 +48,19 @@ impl Guest {
 
     /// Runs a shell command as root and waits for it.
     pub async fn run(&self, command: &str) -> Output {
+        self.start(command, None).await
+    }
+
+    /// Runs a shell command as root on a terminal of its own; all that it prints is standard output.
+    pub async fn run_on_terminal(&self, command: &str) -> Output {
+        self.start(command, Some(PTY::default())).await
+    }
+
+    async fn start(&self, command: &str, pty: Option<PTY>) -> Output {
         let config =
             ProcessConfig { cmd: "/bin/bash".into(), args: vec!["-c".into(), command.into()], ..Default::default() };
-        let request = StartRequest { process: config.into(), stdin: Some(false), ..Default::default() };
+        let request =
+            StartRequest { process: config.into(), stdin: Some(false), pty: pty.into(), ..Default::default() };
         let options = CallOptions::default().with_timeout(PATIENCE);
         let mut events = self
             .rpc
@@ -63,7 +73,9 @@ impl Guest {
             let message = message.to_owned_message();
             match message.event.into_option().and_then(|e| e.event) {
                 Some(Event::Data(data)) => match data.output {
-                    Some(data_event::Output::Stdout(bytes)) => stdout.extend_from_slice(&bytes),
+                    Some(data_event::Output::Stdout(bytes) | data_event::Output::Pty(bytes)) => {
+                        stdout.extend_from_slice(&bytes)
+                    }
                     Some(data_event::Output::Stderr(bytes)) => stderr.extend_from_slice(&bytes),
                     _ => {}
                 },

@@ -5,4 +5,5 @@ mod agent;
 mod daemon;
 mod faults;
 mod free_pages;
+mod processes;
 mod round_trip;

@@ -1,0 +1,107 @@
+//! User processes that take all they can get: the agent of a real guest goes on answering.
+
+use std::future::Future;
+use std::pin::pin;
+use std::time::{Duration, Instant};
+
+use dormouse_vm_tests::{Guest, block_on, host, sandbox};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// One second is what the agent promises on hardware with KVM. Under emulation on a shared machine everything, the kernel's own
+/// reclaim and its OOM killer too, is ten to fifty times slower, so only an agent that hangs fails here; the figure is printed.
+const PATIENCE: Duration = Duration::from_secs(45);
+/// Pause between two questions.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Asks for the agent's health on a connection of its own, and tells how long the answer took.
+async fn health(guest: &Guest) -> Duration {
+    let begin = Instant::now();
+    let asking = async {
+        let mut stream = TcpStream::connect(guest.base.trim_start_matches("http://")).await?;
+        stream.write_all(b"GET /health HTTP/1.1\r\nhost: guest\r\nconnection: close\r\n\r\n").await?;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await?;
+        Ok::<_, std::io::Error>(answer)
+    };
+    let answer = tokio::time::timeout(PATIENCE, asking).await.expect("the agent answers in time").unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 204");
+    begin.elapsed()
+}
+
+/// Asks again and again while `work` lasts. What it gave, how often was asked, and the longest answer.
+async fn health_during<T>(guest: &Guest, work: impl Future<Output = T>) -> (T, usize, Duration) {
+    let mut work = pin!(work);
+    let (mut asked, mut worst) = (0, Duration::ZERO);
+    loop {
+        worst = worst.max(health(guest).await);
+        asked += 1;
+        tokio::select! {
+            done = &mut work => return (done, asked, worst),
+            () = tokio::time::sleep(PAUSE) => {}
+        }
+    }
+}
+
+/// The number behind `name` in an events file of the cgroup of all user processes. Needs no fork in the guest.
+async fn events(guest: &Guest, file: &str, name: &str) -> u64 {
+    let content = guest.run_on_terminal(&format!("cat /sys/fs/cgroup/sandbox/{file}")).await.stdout;
+    let content = String::from_utf8_lossy(&content).into_owned();
+    let value = content.lines().find_map(|line| line.trim().strip_prefix(name)?.trim().parse().ok());
+    value.unwrap_or_else(|| panic!("no {name} in {file}: {content:?}"))
+}
+
+#[test]
+fn the_agent_and_what_users_run_live_in_bounded_cgroups() {
+    block_on(async {
+        let (info, guest) = sandbox().await;
+        assert_eq!(guest.sh("cat /proc/1/cgroup").await, "0::/system");
+        assert_eq!(guest.sh("cat /proc/self/cgroup").await, "0::/sandbox/user");
+        let on_terminal = guest.run_on_terminal("cat /proc/self/cgroup").await.stdout;
+        assert_eq!(String::from_utf8_lossy(&on_terminal).trim(), "0::/sandbox/pty");
+        assert_eq!(guest.sh("cat /proc/1/oom_score_adj /proc/self/oom_score_adj").await, "-1000\n0");
+        let of = async |file: &str| guest.sh(&format!("cat /sys/fs/cgroup/{file}")).await;
+        assert_eq!((of("system/cpu.weight").await, of("sandbox/cpu.weight").await), ("10000".into(), "100".into()));
+        let total = guest.sh("awk '/MemTotal/{print $2*1024}' /proc/meminfo").await.parse::<u64>().unwrap();
+        let most = of("sandbox/memory.max").await.parse::<u64>().unwrap();
+        let processes = of("sandbox/pids.max").await;
+        println!("users get {most} of {total} bytes and {processes} processes");
+        assert!(most < total && processes.parse::<u64>().is_ok());
+        host().await.kill(&info.id).await.unwrap();
+    });
+}
+
+#[test]
+fn a_fork_bomb_does_not_silence_the_agent() {
+    block_on(async {
+        let (info, guest) = sandbox().await;
+        let bomb = guest.run("bomb() { bomb | bomb & }; bomb");
+        // The shell that lights it may not get the CPU to exit; what it started goes on in any case.
+        let burning = tokio::time::timeout(Duration::from_secs(20), bomb);
+        let (_, asked, worst) = health_during(&guest, burning).await;
+        println!("fork bomb: {asked} answers, the slowest after {worst:?}");
+        let bounds = events(&guest, "pids.events", "max").await + events(&guest, "memory.events", "oom_kill").await;
+        assert!(bounds > 0, "the bomb never reached a bound");
+        // A terminal has a cgroup of its own, so that there is a way to get rid of it; no fork is needed.
+        guest.run_on_terminal("echo 1 > /sys/fs/cgroup/sandbox/user/cgroup.kill").await;
+        assert_eq!(guest.sh("echo works").await, "works");
+        host().await.kill(&info.id).await.unwrap();
+    });
+}
+
+#[test]
+fn when_memory_runs_out_user_processes_die_and_the_agent_lives() {
+    block_on(async {
+        let (info, guest) = sandbox().await;
+        let before = guest.sh("cat /proc/sys/kernel/random/boot_id").await;
+        // Each `tail` keeps all it reads, since no line ever ends.
+        let hogs = guest.run("for i in 1 2 3; do head -c 100G /dev/zero | tail & done; wait");
+        let (_, asked, worst) = health_during(&guest, hogs).await;
+        let killed = events(&guest, "memory.events", "oom_kill").await;
+        println!("memory exhausted: {asked} answers, the slowest after {worst:?}; {killed} user processes killed");
+        assert!(killed >= 3, "{killed} were killed");
+        assert_eq!(guest.sh("awk '/^oom_kill /{print $2}' /sys/fs/cgroup/system/memory.events").await, "0");
+        assert_eq!(guest.sh("cat /proc/sys/kernel/random/boot_id").await, before);
+        host().await.kill(&info.id).await.unwrap();
+    });
+}
