@@ -202,6 +202,7 @@ impl Host {
     }
 
     /// Starts `count` sandboxes that continue from where this one is. A running one is paused for that and goes on.
+    /// Dropping the future removes what was started.
     ///
     /// # Errors
     /// When there is nothing to fork from; each fork has its own outcome.
@@ -218,10 +219,9 @@ impl Host {
             metadata: info.metadata,
             env: source.env,
         };
-        let starts = (0..count).map(|_| self.start(origin.clone(), copy.clone()));
-        let forks = futures_util::future::join_all(starts).await;
+        let forks = self.start_all(origin, copy, count).await;
         drop(holding);
-        Ok(forks)
+        forks
     }
 
     /// Removes a sandbox, its VM and its snapshots for good.
@@ -350,20 +350,26 @@ impl Host {
         }
     }
 
-    /// Starts a sandbox in a task of its own, so that a caller that goes away leaves either a whole sandbox, which
-    /// is then removed, or nothing.
+    /// Starts one sandbox.
     async fn start(&self, origin: Origin, new: NewSandbox) -> Result<SandboxInfo> {
+        self.start_all(origin, new, 1).await?.pop().unwrap_or(Err(Error::ShuttingDown))
+    }
+
+    /// Starts equal sandboxes in a task of its own, so that a caller that goes away leaves either whole sandboxes, which
+    /// are then removed, or nothing.
+    async fn start_all(&self, origin: Origin, new: NewSandbox, count: usize) -> Result<Vec<Result<SandboxInfo>>> {
         let host = self.clone();
         let (reply, answer) = oneshot::channel();
         tokio::spawn(async move {
-            let started = host.start_now(&origin, new).await;
-            if let Err(Ok(unwanted)) = reply.send(started)
-                && let Err(error) = host.kill(&unwanted.id).await
-            {
-                tracing::warn!(sandbox = %unwanted.id, %error, "a sandbox whose caller went away could not be removed");
+            let starts = (0..count).map(|_| host.start_now(&origin, new.clone()));
+            let started = futures_util::future::join_all(starts).await;
+            for unwanted in reply.send(started).err().into_iter().flatten().flatten() {
+                if let Err(error) = host.kill(&unwanted.id).await {
+                    tracing::warn!(sandbox = %unwanted.id, %error, "a sandbox whose caller went away could not be removed");
+                }
             }
         });
-        answer.await.map_err(|_| Error::ShuttingDown)?
+        answer.await.map_err(|_| Error::ShuttingDown)
     }
 
     async fn start_now(&self, origin: &Origin, new: NewSandbox) -> Result<SandboxInfo> {

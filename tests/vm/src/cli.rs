@@ -66,6 +66,13 @@ impl Daemon {
         ran.stdout.trim().to_owned()
     }
 
+    /// What phase a sandbox is in, or `gone`.
+    pub async fn phase(&self, id: &str) -> String {
+        let listed: serde_json::Value = serde_json::from_str(&self.ok(&["ls", "--json"]).await).expect("a list");
+        let mine = listed.as_array().into_iter().flatten().find(|sandbox| sandbox["id"] == id);
+        mine.and_then(|sandbox| sandbox["phase"].as_str()).unwrap_or("gone").to_owned()
+    }
+
     /// Starts a command without waiting for it.
     #[must_use]
     pub fn spawn(&self, args: &[&str]) -> Child {
@@ -82,6 +89,20 @@ impl Daemon {
     pub fn pid(&self) -> u32 {
         self.child.id().expect("the daemon lives")
     }
+}
+
+/// The QEMU processes that belong to a state folder, with or without a daemon.
+#[must_use]
+pub fn qemus_of(state: &Path) -> Vec<i32> {
+    let state = format!("{}/", state.display());
+    let processes = std::fs::read_dir("/proc").expect("list processes").flatten();
+    let pids = processes.filter_map(|process| process.file_name().to_string_lossy().parse::<i32>().ok());
+    pids.filter(|pid| {
+        let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        let line = String::from_utf8_lossy(&line);
+        line.contains("qemu-system") && line.contains(&state)
+    })
+    .collect()
 }
 
 /// Runs a `dormouse` command on a state folder and waits for it.

@@ -21,7 +21,7 @@ mod lab;
 mod ram;
 
 pub use booted::{Booted, Machine, scratch};
-pub use cli::{Daemon, Ran};
+pub use cli::{Daemon, Ran, qemus_of};
 pub use fresh::FreshState;
 pub use guest::{Guest, Output};
 pub use lab::{TEMPLATE, binary, block_on, host, new_sandbox, sandbox, state_dir, vm_pid, vmm};

@@ -1,7 +1,8 @@
 //! Writing one uploaded file.
 
+use std::fs::OpenOptions;
 use std::io;
-use std::os::unix::fs::{chown, fchown};
+use std::os::unix::fs::{OpenOptionsExt, chown, fchown};
 use std::path::{Path, PathBuf};
 
 use axum::body::BodyDataStream;
@@ -14,7 +15,8 @@ use crate::identity::User;
 use crate::server::HttpError;
 
 /// Writes `content` to `path`, which then belongs to `user`, as do the parent directories that had to be made. An existing file is
-/// overwritten in place. When the content breaks off, what came so far stays.
+/// overwritten in place. When the content breaks off, a file that was not there before is removed again; of one that was, what came
+/// so far stays.
 pub(super) async fn write_file<E: std::fmt::Display>(
     path: &Path,
     user: &User,
@@ -23,32 +25,60 @@ pub(super) async fn write_file<E: std::fmt::Display>(
     let failed = |error: io::Error| cannot_write(path, &error);
     let owner = (user.uid, user.gid);
     let place = path.to_owned();
-    let file =
+    let created =
         tokio::task::spawn_blocking(move || create(&place, owner)).await.map_err(io::Error::other).map_err(failed)?;
-    let mut file = tokio::fs::File::from_std(file.map_err(failed)?);
+    let (file, unfinished) = created.map_err(failed)?;
+    let mut file = tokio::fs::File::from_std(file);
     while let Some(chunk) = content.next().await {
         let chunk =
             chunk.map_err(|error| HttpError::new(StatusCode::BAD_REQUEST, format!("upload broke off: {error}")))?;
         file.write_all(&chunk).await.map_err(failed)?;
     }
-    file.flush().await.map_err(failed)
+    file.flush().await.map_err(failed)?;
+    unfinished.map(Unfinished::keep);
+    Ok(())
 }
 
-fn create(path: &Path, (uid, gid): (u32, u32)) -> io::Result<std::fs::File> {
+/// A new file that is not whole yet. Dropped with the request when the client goes away, it takes the file with it.
+struct Unfinished(PathBuf);
+
+impl Unfinished {
+    fn keep(mut self) {
+        self.0.clear();
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        if !self.0.as_os_str().is_empty() {
+            // Somebody else may have removed it.
+            let _ = std::fs::remove_file(&self.0);
+        }
+    }
+}
+
+/// Opens `path` for writing, empty. A file that was not there before is unfinished.
+fn create(path: &Path, (uid, gid): (u32, u32)) -> io::Result<(std::fs::File, Option<Unfinished>)> {
     if let Some(parent) = path.parent() {
         make_directories(parent, (uid, gid))?;
     }
+    let (file, unfinished) = match OpenOptions::new().write(true).create_new(true).open(path) {
+        Ok(file) => (file, Some(Unfinished(path.to_owned()))),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => (overwrite(path)?, None),
+        Err(error) => return Err(error),
+    };
+    give_to(fchown(&file, Some(uid), Some(gid)))?;
+    Ok((file, unfinished))
+}
+
+/// Also follows a link, as to a file that is not there yet.
+fn overwrite(path: &Path) -> io::Result<std::fs::File> {
     // Not blocking: a pipe without a reader must not hold a thread.
     let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
-    let file = std::os::unix::fs::OpenOptionsExt::custom_flags(
-        std::fs::OpenOptions::new().write(true).create(true).truncate(true),
-        flags,
-    )
-    .open(path)?;
+    let file = OpenOptions::new().write(true).create(true).truncate(true).custom_flags(flags).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
-    give_to(fchown(&file, Some(uid), Some(gid)))?;
     Ok(file)
 }
 

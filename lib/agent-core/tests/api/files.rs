@@ -1,6 +1,10 @@
 //! `/files`: whole files in and out.
 
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpStream;
 
 use crate::support::agent;
 
@@ -27,6 +31,20 @@ async fn a_shorter_upload_replaces_a_longer_one() {
     agent.http("POST /files?path=a", &[OCTETS], b"longer").await;
     agent.http("POST /files?path=a", &[OCTETS], b"short").await;
     assert_eq!(agent.get("/files?path=a").await.body, b"short");
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_leaves_no_new_file() {
+    let agent = agent().await;
+    let mut stream = TcpStream::connect(agent.address).await.unwrap();
+    stream.write_all(b"POST /files?path=gone HTTP/1.1\r\nhost: a\r\ncontent-type: application/octet-stream\r\ncontent-length: 1000\r\n\r\nonly this").await.unwrap();
+    while !agent.home.join("gone").exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(stream);
+    while agent.home.join("gone").exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }
 
 #[tokio::test]

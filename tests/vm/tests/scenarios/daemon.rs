@@ -1,30 +1,11 @@
-//! The daemon and its command line, as a user runs them: crashes, second daemons, Ctrl-C.
+//! The daemon and its command line, as a user runs them: crashes, second daemons, the whole round.
 
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
-use dormouse_vm_tests::{Daemon, FreshState, block_on};
+use dormouse_vm_tests::{Daemon, FreshState, block_on, qemus_of};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-
-async fn phase(daemon: &Daemon, id: &str) -> String {
-    let all: Value = serde_json::from_str(&daemon.ok(&["ls", "--json"]).await).unwrap();
-    let mine = all.as_array().unwrap().iter().find(|s| s["id"] == id);
-    mine.map_or_else(|| "gone".to_owned(), |s| s["phase"].as_str().unwrap().to_owned())
-}
-
-fn qemus_of(state: &Path) -> Vec<i32> {
-    let state = format!("{}/", state.display());
-    let processes = fs::read_dir("/proc").unwrap().flatten();
-    let pids = processes.filter_map(|p| p.file_name().to_string_lossy().parse::<i32>().ok());
-    pids.filter(|pid| {
-        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let line = String::from_utf8_lossy(&line);
-        line.contains("qemu-system") && line.contains(&state)
-    })
-    .collect()
-}
 
 #[test]
 fn a_killed_daemon_loses_no_sandbox() {
@@ -40,8 +21,8 @@ fn a_killed_daemon_loses_no_sandbox() {
         assert_eq!(qemus_of(fresh.path()).len(), 1, "the running VM goes on without a daemon");
 
         let daemon = Daemon::start(fresh.path()).await;
-        assert_eq!(phase(&daemon, &running).await, "running");
-        assert_eq!(phase(&daemon, &paused).await, "paused");
+        assert_eq!(daemon.phase(&running).await, "running");
+        assert_eq!(daemon.phase(&paused).await, "paused");
         assert_eq!(daemon.ok(&["exec", &running, "--", "cat", "/dev/shm/note"]).await, "one");
         daemon.ok(&["resume", &paused]).await;
         assert_eq!(daemon.ok(&["exec", &paused, "--", "cat", "/dev/shm/note"]).await, "two");
@@ -67,7 +48,7 @@ fn a_daemon_killed_while_it_pauses_leaves_the_sandbox_running_or_paused() {
             let _ = pausing.wait().await;
 
             let daemon = Daemon::start(fresh.path()).await;
-            let found = phase(&daemon, &id).await;
+            let found = daemon.phase(&id).await;
             println!("killed {after_ms} ms into a pause: {found}");
             if found == "paused" {
                 daemon.ok(&["resume", &id]).await;
@@ -114,64 +95,6 @@ fn a_second_daemon_on_the_same_state_folder_is_refused() {
         assert!(second.stderr.contains("another dormouse daemon"), "{}", second.stderr);
         daemon.ok(&["ls"]).await;
     });
-}
-
-fn interrupt(child: &tokio::process::Child) {
-    let pid = i32::try_from(child.id().unwrap()).unwrap();
-    kill_process(Pid::from_raw(pid).unwrap(), Signal::INT).unwrap();
-}
-
-#[test]
-fn ctrl_c_leaves_nothing_behind() {
-    block_on(async {
-        let fresh = FreshState::new("ctrl-c").await;
-        let daemon = Daemon::start(fresh.path()).await;
-
-        let mut run = daemon.spawn(&["run", "--", "sleep", "600"]);
-        wait_until(|| !qemus_of(fresh.path()).is_empty()).await;
-        tokio::time::sleep(Duration::from_secs(2)).await;
-        interrupt(&run);
-        let status = run.wait().await.unwrap();
-        assert!(!status.success());
-        nothing_is_left(&daemon, fresh.path()).await;
-
-        let mut create = daemon.spawn(&["create"]);
-        wait_until(|| !qemus_of(fresh.path()).is_empty()).await;
-        interrupt(&create);
-        create.wait().await.unwrap();
-        nothing_is_left(&daemon, fresh.path()).await;
-
-        let mut build = daemon.spawn(&["template", "build", "other", "--ram", "512M"]);
-        wait_until(|| !qemus_of(fresh.path()).is_empty()).await;
-        interrupt(&build);
-        assert!(!build.wait().await.unwrap().success());
-        nothing_is_left(&daemon, fresh.path()).await;
-        let templates = daemon.ok(&["template", "ls"]).await;
-        assert!(!templates.contains("other"), "{templates}");
-    });
-}
-
-async fn wait_until(mut so: impl FnMut() -> bool) {
-    for _ in 0..1200 {
-        if so() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    panic!("it never came to that");
-}
-
-async fn nothing_is_left(daemon: &Daemon, state: &Path) {
-    for _ in 0..600 {
-        let listed: Value = serde_json::from_str(&daemon.ok(&["ls", "--json"]).await).unwrap();
-        let empty = |dir: &str| fs::read_dir(state.join(dir)).unwrap().count() == 0;
-        let clean = ["run", "staging", "sandboxes"].into_iter().all(empty);
-        if listed.as_array().unwrap().is_empty() && clean && qemus_of(state).is_empty() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("something is left: {:?} {}", qemus_of(state), daemon.ok(&["ls"]).await);
 }
 
 #[test]

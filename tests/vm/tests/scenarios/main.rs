@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod ctrl_c;
 mod daemon;
 mod faults;
 mod free_pages;
