@@ -1,7 +1,7 @@
 //! What a pause did, as the manifest keeps it.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dormouse_guest_mem::Bytes;
 use dormouse_image::manifest::{self, IntrospectionMethod};
@@ -74,9 +74,14 @@ impl Steps {
 
     /// Ends the step that ran since the last call.
     pub(super) fn done(&mut self, name: &str) {
-        let micros = u64::try_from(self.since.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.done.push(StepReport { name: name.to_owned(), micros });
+        self.also(name, self.since.elapsed());
         self.since = Instant::now();
+    }
+
+    /// Notes a part of the step that ended last.
+    pub(super) fn also(&mut self, name: &str, took: Duration) {
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.done.push(StepReport { name: name.to_owned(), micros });
     }
 
     pub(super) fn into_reports(self) -> Vec<StepReport> {

@@ -4,8 +4,9 @@
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
-use dormouse_agent_proto::control::{PrepareReport, StepOutcome, StepReport};
+use dormouse_agent_proto::control::{PrepareReport, StepOutcome};
 use dormouse_guest_mem::{Bytes, PAGE_SIZE, PageClass, PageIndex, RamLayout, RamSource, is_zero};
 use dormouse_image::publish::Staging;
 use dormouse_image::{ImageSummary, Omit, WriteError, WriteOptions};
@@ -26,6 +27,7 @@ const RESUME_TRIES: u32 = 3;
 
 /// No honest agent has more steps; a hostile one must not flood the log.
 const MOST_STEPS: usize = 16;
+const LONGEST_NAME: usize = 24;
 
 /// What a snapshot is taken of.
 pub(crate) struct Subject<'a> {
@@ -56,7 +58,7 @@ pub(crate) async fn take(
         }
         let prepared = subject.agent.prepare(options.cache, &shared.limits).await?;
         steps.done("prepare");
-        tell_what_was_passed_over(id, &prepared);
+        passed_over(id, &prepared).for_each(|(name, took)| steps.also(&name, took));
         stop_and_store(shared, subject, &prepared, before, id, steps).await
     };
     match taken.await {
@@ -69,14 +71,21 @@ pub(crate) async fn take(
     }
 }
 
-/// A step of prepare that overran or failed costs bytes or warmth, never content; somebody may still want to know.
-fn tell_what_was_passed_over(id: &SnapshotId, report: &PrepareReport) {
-    let passed_over = |s: &&StepReport| matches!(s.outcome, StepOutcome::Overran | StepOutcome::Failed);
-    for step in report.steps.iter().filter(passed_over).take(MOST_STEPS) {
-        let (name, outcome) = (printable(&step.name), step.outcome);
+/// Steps of prepare that overran or failed, and how long they took. That costs bytes or warmth, never content; somebody may still
+/// want to know, so it is logged and goes into the snapshot's report.
+fn passed_over<'a>(id: &'a SnapshotId, report: &'a PrepareReport) -> impl Iterator<Item = (String, Duration)> + 'a {
+    let steps = report.steps.iter().filter_map(|step| match step.outcome {
+        StepOutcome::Overran => Some((step, "overran")),
+        StepOutcome::Failed => Some((step, "failed")),
+        _ => None,
+    });
+    steps.take(MOST_STEPS).map(move |(step, outcome)| {
         let detail = printable(step.detail.as_deref().unwrap_or_default());
-        tracing::warn!(snapshot = %id, step = name, ms = step.ms, ?outcome, detail, "the guest did not get ready in full");
-    }
+        let letters = step.name.chars().filter(|c| c.is_ascii_lowercase() || *c == ' ').take(LONGEST_NAME);
+        let name = letters.collect::<String>();
+        tracing::warn!(snapshot = %id, step = name, ms = step.ms, outcome, detail, "the guest did not get ready in full");
+        (format!("prepare {name} {outcome}"), Duration::from_millis(step.ms))
+    })
 }
 
 /// The start of a text from the guest, without what could confuse a terminal.

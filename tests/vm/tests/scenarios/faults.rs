@@ -193,6 +193,35 @@ fn a_vm_that_hangs_fails_the_pause_in_bounded_time_and_goes_on_when_it_wakes() {
 }
 
 #[test]
+fn a_prepare_past_its_deadline_fails_the_pause_with_the_reason_and_the_sandbox_runs_on() {
+    block_on(async {
+        let fresh = FreshState::new("overdue").await;
+        let info = {
+            // The agent gets no time at all: work that a snapshot must not cut in two cannot be shown to have ended.
+            let host = open(fresh.path(), Limits { prepare: Duration::ZERO, ..Limits::default() }).await;
+            let info = host.create(new_sandbox()).await.unwrap();
+            Guest::of(&host, &info.id).await.sh("echo remembered > /dev/shm/note").await;
+            let started = Instant::now();
+            let error = host.pause(&info.id, PauseOptions::default()).await.unwrap_err();
+            println!("no time to prepare: {error}");
+            assert!(matches!(error, Error::Agent { step: "prepare", .. }), "{error:?}");
+            assert!(error.to_string().contains("in time"), "{error}");
+            assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
+            assert_eq!(host.get(&info.id).unwrap().phase, Phase::Running);
+            assert_eq!(Guest::of(&host, &info.id).await.sh("cat /dev/shm/note").await, "remembered");
+            assert_eq!(entries(fresh.path().join("snapshots")), 1, "only the template's");
+            host.shutdown().await;
+            info
+        };
+        let host = open(fresh.path(), Limits::default()).await;
+        host.pause(&info.id, PauseOptions::default()).await.unwrap();
+        host.connect(&info.id, AN_HOUR).await.unwrap();
+        assert_eq!(Guest::of(&host, &info.id).await.sh("cat /dev/shm/note").await, "remembered");
+        host.kill(&info.id).await.unwrap();
+    });
+}
+
+#[test]
 fn a_prepare_without_enough_time_ends_in_bounded_time_and_loses_nothing() {
     block_on(async {
         let fresh = FreshState::new("late").await;

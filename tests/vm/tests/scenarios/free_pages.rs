@@ -9,32 +9,46 @@ use dormouse_vm_tests::{Booted, Machine, block_on, oracle_buddy};
 
 #[test]
 fn stable_kernel_512_mib_5_levels() {
-    check(&Machine { kernel: KernelLine::Stable, five_level_paging: true, ram: Bytes::mib(512) });
+    check(&Machine { kernel: KernelLine::Stable, five_level_paging: true, ram: Bytes::mib(512) }, WORKLOAD);
 }
 
 #[test]
 fn stable_kernel_2_gib_4_levels() {
-    check(&Machine { kernel: KernelLine::Stable, five_level_paging: false, ram: Bytes::mib(2048) });
+    check(&Machine { kernel: KernelLine::Stable, five_level_paging: false, ram: Bytes::mib(2048) }, WORKLOAD);
 }
 
 #[test]
 fn stable_kernel_6_gib_5_levels_on_both_sides_of_the_hole() {
-    check(&Machine { kernel: KernelLine::Stable, five_level_paging: true, ram: Bytes::mib(6144) });
+    check(&Machine { kernel: KernelLine::Stable, five_level_paging: true, ram: Bytes::mib(6144) }, WORKLOAD);
 }
 
 #[test]
 fn backports_kernel_512_mib_4_levels() {
-    check(&Machine { kernel: KernelLine::Backports, five_level_paging: false, ram: Bytes::mib(512) });
+    check(&Machine { kernel: KernelLine::Backports, five_level_paging: false, ram: Bytes::mib(512) }, WORKLOAD);
 }
 
 #[test]
 fn backports_kernel_2_gib_5_levels() {
-    check(&Machine { kernel: KernelLine::Backports, five_level_paging: true, ram: Bytes::mib(2048) });
+    check(&Machine { kernel: KernelLine::Backports, five_level_paging: true, ram: Bytes::mib(2048) }, WORKLOAD);
 }
 
 #[test]
 fn backports_kernel_6_gib_4_levels_on_both_sides_of_the_hole() {
-    check(&Machine { kernel: KernelLine::Backports, five_level_paging: false, ram: Bytes::mib(6144) });
+    check(&Machine { kernel: KernelLine::Backports, five_level_paging: false, ram: Bytes::mib(6144) }, WORKLOAD);
+}
+
+#[test]
+fn the_demos_own_workload() {
+    let machine = Machine { kernel: KernelLine::Stable, five_level_paging: false, ram: Bytes::mib(1024) };
+    check(&machine, &demo_workload());
+}
+
+/// What `./demo` runs in its sandbox, taken from that script.
+fn demo_workload() -> String {
+    let parts = include_str!("../../../../demo").split("in_it '").skip(1);
+    let parts: Vec<_> = parts.filter_map(|part| Some(part.split_once("'\n")?.0)).collect();
+    assert!(parts.len() >= 4 && parts.iter().any(|part| part.contains("/dev/shm/dead")), "{parts:?}");
+    parts.join("\n")
 }
 
 /// Memory of every kind: page cache, tmpfs, a living process, and much that was used and freed again.
@@ -43,14 +57,15 @@ const WORKLOAD: &str = "
     head -c 50M /dev/urandom > /dev/shm/live
     head -c 100M /dev/urandom > /dev/shm/dead; rm /dev/shm/dead
     setsid python3 -c 'import time; keep = [bytes([i % 251]) * 5000 for i in range(4000)]; time.sleep(3600)' > /dev/null 2>&1 &
-    sleep 3; sync; echo 1 > /proc/sys/vm/drop_caches; echo 1 > /proc/sys/vm/compact_memory; sleep 1";
+    sleep 3; echo 1 > /proc/sys/vm/compact_memory; sleep 1";
 
-fn check(case: &Machine) {
+fn check(case: &Machine, workload: &str) {
     block_on(async {
         let booted = Booted::new(case).await;
         let guest = booted.guest();
         let release = guest.sh("uname -r").await;
-        guest.sh(WORKLOAD).await;
+        guest.sh(workload).await;
+        booted.prepare_and_abort("drop").await;
         let note = guest.sh("cat /sys/kernel/vmcoreinfo").await;
         let levels = guest.sh("grep -c -w la57 /proc/cpuinfo || true").await;
         assert_eq!(levels == "1", case.five_level_paging, "the guest has the page tables that were asked for");
