@@ -57,7 +57,7 @@ fn a_memory_image_with_a_flipped_bit_is_refused_and_the_sandbox_stays_paused() {
         let image = snapshot.join("memory.img");
         let middle = fs::metadata(&image).unwrap().len() / 2;
         flip_a_bit(&image, middle);
-        refused_then_mended(&id, "memory", || flip_a_bit(&image, middle)).await;
+        refused_then_mended(&id, "do not match their checksum", || flip_a_bit(&image, middle)).await;
     });
 }
 
@@ -68,7 +68,7 @@ fn a_truncated_memory_image_is_refused_and_the_sandbox_stays_paused() {
         let image = snapshot.join("memory.img");
         let whole = fs::read(&image).unwrap();
         fs::write(&image, &whole[..whole.len() - 4096]).unwrap();
-        refused_then_mended(&id, "memory", || fs::write(&image, &whole).unwrap()).await;
+        refused_then_mended(&id, "bytes expected", || fs::write(&image, &whole).unwrap()).await;
     });
 }
 
