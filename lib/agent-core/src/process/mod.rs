@@ -5,10 +5,12 @@ mod command;
 mod event;
 mod output;
 mod pipe;
+mod refusal;
 mod registry;
 mod rpc;
 mod running;
 mod start;
+mod stream;
 
 pub(crate) use children::Children;
 pub(crate) use registry::Registry;

@@ -1,7 +1,6 @@
 //! The service `process.Process`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use connectrpc::{ConnectError, InboundStream, RequestContext, Response, ServiceRequest, ServiceResult, ServiceStream};
 use dormouse_agent_proto::process::{
@@ -11,22 +10,14 @@ use dormouse_agent_proto::process::{
 };
 use dormouse_agent_proto::proto::process::__buffa::oneof::process_input::Input;
 use dormouse_agent_proto::proto::process::__buffa::oneof::stream_input_request::Event as InputEvent;
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 use http::HeaderMap;
-use tokio::sync::mpsc::Receiver;
-use tokio::time::Instant;
 
-use super::command::CommandError;
-use super::event::Event;
-use super::registry::SelectError;
-use super::running::{InputError, Running};
-use super::start::{StartError, start, terminal_size};
+use super::running::Running;
+use super::start::{start, terminal_size};
+use super::stream::{events, keepalive};
 use crate::agent::Agent;
-use crate::identity::{IdentityError, User, basic_user};
-
-/// Pause after which a stream without events shows a sign of life, unless the client asks for another.
-const KEEPALIVE: Duration = Duration::from_secs(90);
-const KEEPALIVE_HEADER: &str = "keepalive-ping-interval";
+use crate::identity::{User, basic_user};
 
 pub(crate) struct ProcessRpc {
     agent: Arc<Agent>,
@@ -41,37 +32,6 @@ impl ProcessRpc {
         let name = basic_user(headers).unwrap_or_else(|| self.agent.settings.default_user());
         Ok(self.agent.users.lookup(&name)?)
     }
-}
-
-fn keepalive(headers: &HeaderMap) -> Duration {
-    let asked = headers.get(KEEPALIVE_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
-    asked.filter(|seconds| *seconds > 0).map_or(KEEPALIVE, Duration::from_secs)
-}
-
-/// Events as messages of a stream, with signs of life between them. After `limit` the stream ends with an error; the process goes on.
-fn events<M: From<Event> + Send + 'static>(
-    follower: Receiver<Event>,
-    idle: Duration,
-    limit: Option<Duration>,
-) -> ServiceStream<M> {
-    let late = limit.and_then(|limit| Instant::now().checked_add(limit));
-    Box::pin(stream::unfold(Some(follower), move |follower| async move {
-        let mut follower = follower?;
-        let over = async {
-            match late {
-                Some(late) => tokio::time::sleep_until(late).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = over => Some((Err(ConnectError::deadline_exceeded("the time limit of the call has passed")), None)),
-            event = tokio::time::timeout(idle, follower.recv()) => {
-                let event = event.unwrap_or(Some(Event::KeepAlive))?;
-                Some((Ok(M::from(event)), Some(follower)))
-            }
-        }
-    }))
 }
 
 async fn feed(process: &Running, input: Option<&ProcessInput>) -> Result<(), ConnectError> {
@@ -195,46 +155,5 @@ impl Process for ProcessRpc {
         let request = request.to_owned_message();
         self.agent.processes.select(request.process.as_option(), false)?.close_stdin()?;
         Response::ok(CloseStdinResponse::default())
-    }
-}
-
-impl From<SelectError> for ConnectError {
-    fn from(error: SelectError) -> Self {
-        match error {
-            SelectError::NoPid(_) | SelectError::NoTag(_) => Self::not_found(error.to_string()),
-            SelectError::Empty => Self::invalid_argument(error.to_string()),
-        }
-    }
-}
-
-impl From<InputError> for ConnectError {
-    fn from(error: InputError) -> Self {
-        Self::failed_precondition(error.to_string())
-    }
-}
-
-impl From<IdentityError> for ConnectError {
-    fn from(error: IdentityError) -> Self {
-        match error {
-            IdentityError::UnknownUser { .. } => Self::unauthenticated(error.to_string()),
-            IdentityError::Unreadable { .. } => Self::internal(error.to_string()),
-        }
-    }
-}
-
-impl From<StartError> for ConnectError {
-    fn from(error: StartError) -> Self {
-        let message = error.to_string();
-        match error {
-            StartError::Command(CommandError::Cgroup(_)) | StartError::Streams(_) => Self::internal(message),
-            StartError::Command(_) => Self::invalid_argument(message),
-            StartError::Spawn { source, .. } => match source.kind() {
-                std::io::ErrorKind::NotFound => Self::not_found(message),
-                std::io::ErrorKind::PermissionDenied => Self::permission_denied(message),
-                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::OutOfMemory => Self::resource_exhausted(message),
-                _ => Self::invalid_argument(message),
-            },
-            StartError::Snapshot => Self::unavailable(message),
-        }
     }
 }

@@ -9,6 +9,7 @@
 
 mod access;
 mod attach;
+mod ending;
 mod files;
 mod filesystem;
 mod hostile;

@@ -1,15 +1,13 @@
-//! Starting processes: output, exit, environment, directory, user, input, signals.
+//! Starting processes: output, exit, environment, directory, user, input.
 
 use std::time::Duration;
 
 use connectrpc::ErrorCode;
 use dormouse_agent_proto::client::CallOptions;
-use dormouse_agent_proto::process::{
-    CloseStdinRequest, ListRequest, ProcessInput, SendInputRequest, SendSignalRequest, Signal, StartRequest,
-};
+use dormouse_agent_proto::process::{CloseStdinRequest, ProcessInput, SendInputRequest, StartRequest};
 use dormouse_agent_proto::proto::process::__buffa::oneof::process_input::Input;
 
-use crate::support::{OPEN_FILES, agent, by_pid, by_tag, eventually, live, shell};
+use crate::support::{OPEN_FILES, agent, by_pid, live, shell};
 
 #[tokio::test]
 async fn a_process_tells_its_output_and_its_exit_code() {
@@ -106,75 +104,7 @@ async fn standard_input_is_fed_and_closed() {
 #[tokio::test]
 async fn without_standard_input_there_is_nothing_to_read_or_to_feed() {
     let agent = agent().await;
-    assert_eq!(agent.sh("cat; echo eof").await.stdout, "eof\n");
-}
-
-#[tokio::test]
-async fn a_signal_reaches_the_whole_group() {
-    let agent = agent().await;
-    let mut live = live!(agent.rpc.process.start(shell("sleep 20 & echo $!; wait")));
-    live.until(|ran| ran.stdout.ends_with('\n')).await;
-    let grandchild = format!("/proc/{}/stat", live.ran.stdout.trim());
-    assert!(std::fs::exists(&grandchild).unwrap());
-    let request = SendSignalRequest {
-        process: by_pid(live.ran.pid).into(),
-        signal: Signal::SIGNAL_SIGKILL.into(),
-        ..Default::default()
-    };
-    agent.rpc.process.send_signal(request.clone()).await.unwrap();
-    let ran = live.end().await;
-    assert_eq!((ran.exit_code, ran.status.as_str()), (Some(-1), "signal: killed"));
-    // Without a PID 1 of ours a zombie may stay; it must not run.
-    eventually("the grandchild is dead", async || {
-        std::fs::read_to_string(&grandchild).map_or(true, |stat| stat.contains(") Z "))
-    })
-    .await;
-    let error = agent.rpc.process.send_signal(request).await.unwrap_err();
-    assert_eq!(error.code, ErrorCode::NotFound);
-}
-
-#[tokio::test]
-async fn a_timeout_kills_the_process_and_the_end_is_still_told() {
-    let agent = agent().await;
-    let options = CallOptions::default().with_header("connect-timeout-ms", "200");
-    let ran = agent.run_with(shell("echo begun; sleep 20"), options).await.unwrap();
-    assert_eq!((ran.stdout.as_str(), ran.status.as_str()), ("begun\n", "signal: killed"));
-}
-
-#[tokio::test]
-async fn a_client_that_leaves_does_not_end_the_process() {
-    let agent = agent().await;
-    let mut request = shell("sleep 0.3; echo done > left; sleep 20");
-    request.tag = Some("stays".into());
-    let live = live!(agent.rpc.process.start(request));
-    let pid = live.ran.pid;
-    drop(live);
-    let done = agent.home.join("left");
-    eventually("the process went on", async || done.exists()).await;
-    let listed = agent.rpc.process.list(ListRequest::default()).await.unwrap().into_owned();
-    assert_eq!(listed.processes.iter().map(|p| p.pid).collect::<Vec<_>>(), [pid]);
-    assert_eq!(listed.processes[0].tag.as_deref(), Some("stays"));
-    assert_eq!(listed.processes[0].config.cmd, "/bin/sh");
-    let kill = SendSignalRequest {
-        process: by_tag("stays").into(),
-        signal: Signal::SIGNAL_SIGKILL.into(),
-        ..Default::default()
-    };
-    agent.rpc.process.send_signal(kill).await.unwrap();
-    eventually("the list is empty", async || {
-        agent.rpc.process.list(ListRequest::default()).await.unwrap().into_owned().processes.is_empty()
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_descendant_that_keeps_the_output_open_does_not_hold_the_end_back() {
-    let agent = agent().await;
-    let script = "(sleep 0.5; echo late; echo alive > survived) & echo now";
-    let ran = tokio::time::timeout(Duration::from_millis(400), agent.sh(script)).await.expect("the end comes at exit");
-    assert_eq!(ran.stdout, "now\n");
-    let survived = agent.home.join("survived");
-    eventually("its late output does not break it", async || survived.exists()).await;
+    assert_eq!(agent.sh("cat; echo eof; readlink /proc/$$/fd/0").await.stdout, "eof\n/dev/null\n");
 }
 
 #[tokio::test]
@@ -193,11 +123,25 @@ async fn an_idle_stream_shows_signs_of_life() {
     let agent = agent().await;
     let options = CallOptions::default().with_header("keepalive-ping-interval", "1");
     let ran = agent.run_with(shell("sleep 1.5"), options).await.unwrap();
-    assert_eq!(ran.keepalives, 1);
+    assert!(ran.keepalives >= 1);
 }
 
 #[tokio::test]
 async fn a_process_may_open_as_many_descriptors_as_is_customary() {
     let agent = agent().await;
     assert_eq!(agent.sh("ulimit -Sn").await.stdout, format!("{OPEN_FILES}\n"));
+}
+
+#[tokio::test]
+async fn a_named_user_has_its_own_identity_groups_and_home() {
+    let agent = agent().await;
+    if !rustix::process::geteuid().is_root() {
+        // Only root can become somebody else; anybody else is told so.
+        let options = CallOptions::default().with_header("authorization", "Basic Z3Vlc3Q6");
+        assert_eq!(agent.run_with(shell("true"), options).await.unwrap_err().code, ErrorCode::PermissionDenied);
+        return;
+    }
+    let options = CallOptions::default().with_header("authorization", "Basic Z3Vlc3Q6");
+    let ran = agent.run_with(shell("id -u; id -g; id -G; echo $USER $HOME; pwd"), options).await.unwrap();
+    assert_eq!(ran.stdout, "4321\n4322\n4322 4323\nguest /usr\n/usr\n", "{}", ran.stderr);
 }

@@ -57,8 +57,13 @@ pub(crate) async fn agent_with(durations: Durations, guest: bool) -> TestAgent {
         }
     }
     let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-    std::fs::write(dir.path().join("passwd"), format!("tester:x:{uid}:{gid}::{}:/bin/sh\n", home.display())).unwrap();
-    std::fs::write(dir.path().join("group"), format!("testers:x:{gid}:\n")).unwrap();
+    std::fs::write(
+        dir.path().join("passwd"),
+        format!("tester:x:{uid}:{gid}::{}:/bin/sh\nguest:x:4321:4322::/usr:/bin/sh\n", home.display()),
+    )
+    .unwrap();
+    std::fs::write(dir.path().join("group"), format!("testers:x:{gid}:\nguests:x:4322:\nextra:x:4323:guest\n"))
+        .unwrap();
     let mut options = AgentOptions::plain("tester");
     options.passwd = dir.path().join("passwd");
     options.group = dir.path().join("group");
