@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use dormouse_agent_core::{Agent, AgentOptions, boot, raise_descriptor_limit, serve};
-use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 
 /// Port of the agent in every guest.
@@ -38,7 +37,7 @@ async fn run(mut options: AgentOptions, listen: SocketAddr, ready: impl FnOnce()
     let in_guest = options.guest.is_some();
     options.open_files = raise_descriptor_limit().context("cannot raise the limit of open files")?;
     let agent = Agent::new(options);
-    let listener = TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen}"))?;
+    let listener = dormouse_agent_core::listen(listen).with_context(|| format!("cannot listen on {listen}"))?;
     ready();
     if in_guest {
         tokio::select! {

@@ -12,8 +12,8 @@ use crate::process::{Children, Registry};
 use crate::server::Connections;
 use crate::snapshot::Snapshot;
 
-/// Most connections that are served at a time.
-const MAX_CONNECTIONS: usize = 4096;
+/// Most connections that are served at a time: each idle one costs about 12 KiB.
+const MAX_CONNECTIONS: usize = 1024;
 
 /// Times that tests shorten.
 #[derive(Clone, Copy, Debug)]

@@ -17,4 +17,6 @@ mod snapshot;
 pub use agent::{Agent, AgentOptions, Durations, Guest};
 pub use cgroups::Cgroups;
 pub use descriptors::raise_descriptor_limit;
-pub use server::serve;
+#[cfg(feature = "testing")]
+pub use server::testing;
+pub use server::{listen, serve};

@@ -1,6 +1,7 @@
 //! Accepting and serving connections.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
@@ -20,8 +21,22 @@ use super::connections::{ConnectionId, Order};
 use super::routes::routes;
 use crate::agent::Agent;
 
+/// What one connection may buffer in each direction, a head included: what it costs when its client is hostile.
+const MAX_BUFFER: usize = 64 * 1024;
+/// Connections that wait to be accepted; the kernel lowers it to net.core.somaxconn.
+const BACKLOG: u32 = 4096;
 /// Pause after a failed accept, which nearly always means that descriptors ran out.
 const ACCEPT_RETRY: Duration = Duration::from_millis(50);
+
+/// Listens on `address`. Connections of a burst wait to be accepted; the customary 128 would make the next client try again after a
+/// whole second.
+pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // As the standard library does, so that a restart finds the port free.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
 
 /// Serves `agent` on `listener` until the future is dropped. Connections go on in tasks of their own.
 pub async fn serve(agent: Arc<Agent>, listener: TcpListener) {
@@ -63,6 +78,7 @@ async fn connection(
     let mut connection = pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
+            .max_buf_size(MAX_BUFFER)
             .header_read_timeout(agent.durations.request_head)
             .serve_connection(TokioIo::new(stream), service)
     );

@@ -6,7 +6,9 @@ mod error;
 mod listener;
 mod request_body;
 mod routes;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub(crate) use connections::{ConnectionId, Connections};
 pub(crate) use error::HttpError;
-pub use listener::serve;
+pub use listener::{listen, serve};

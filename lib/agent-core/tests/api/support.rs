@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use connectrpc::ConnectError;
-use dormouse_agent_core::{Agent, AgentOptions, Cgroups, Durations, Guest, serve};
+use dormouse_agent_core::{Agent, AgentOptions, Cgroups, Durations, Guest, listen, serve};
 use dormouse_agent_proto::client::{AgentRpc, CallOptions};
 use dormouse_agent_proto::process::{ProcessConfig, ProcessEvent, ProcessSelector, StartRequest};
 use dormouse_agent_proto::proto::process::__buffa::oneof::process_event::Event;
 use dormouse_agent_proto::proto::process::__buffa::oneof::process_event::data_event::Output;
 use dormouse_agent_proto::proto::process::__buffa::oneof::process_selector::Selector;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 /// Descriptors that each process may open.
 pub(crate) const OPEN_FILES: u64 = 300;
@@ -70,7 +70,7 @@ pub(crate) async fn agent_with(durations: Durations, guest: bool) -> TestAgent {
     options.durations = durations;
     options.open_files = Some(OPEN_FILES);
     options.guest = guest.then(|| Guest { overlay: home.clone(), cgroups });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = listen(([127, 0, 0, 1], 0).into()).unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(serve(Agent::new(options), listener));
     let rpc = AgentRpc::new(format!("http://{address}").parse().unwrap(), []).unwrap();

@@ -1,0 +1,27 @@
+//! One request as a function call: routes, access, frames and handlers, without a socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Limited};
+use tower::ServiceExt;
+
+use super::routes::routes;
+use crate::agent::Agent;
+
+/// What of an answer is read.
+const MAX_ANSWER: usize = 1 << 20;
+
+/// Sends `request` and reads the answer for at most `patience`. `None` when the answer did not come or end in that time.
+pub async fn ask(agent: &Arc<Agent>, request: Request<Vec<u8>>, patience: Duration) -> Option<StatusCode> {
+    let answering = async {
+        let Ok(answer) = routes(Arc::clone(agent)).oneshot(request.map(Body::from)).await;
+        let status = answer.status();
+        // An answer that breaks off is an answer.
+        let _ = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
+        status
+    };
+    tokio::time::timeout(patience, answering).await.ok()
+}
