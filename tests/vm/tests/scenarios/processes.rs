@@ -1,4 +1,10 @@
 //! User processes that take all they can get: the agent of a real guest goes on answering.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the lint settings for tests reach only test functions, not what they share"
+)]
 
 use std::future::Future;
 use std::pin::pin;
