@@ -11,6 +11,7 @@ use crate::init::Settings;
 use crate::process::{Children, Registry};
 use crate::server::Connections;
 use crate::snapshot::Snapshot;
+use crate::watch::Watchers;
 
 /// Most connections that are served at a time: each idle one costs about 12 KiB.
 const MAX_CONNECTIONS: usize = 1024;
@@ -26,6 +27,8 @@ pub struct Durations {
     pub request_head: Duration,
     /// A client that sends nothing of a request's body for this long is cut off.
     pub request_body: Duration,
+    /// A watcher that nobody polls for this long goes away.
+    pub watcher_idle: Duration,
 }
 
 impl Default for Durations {
@@ -35,6 +38,7 @@ impl Default for Durations {
             late_connect: Duration::from_secs(30),
             request_head: Duration::from_secs(75),
             request_body: Duration::from_secs(60),
+            watcher_idle: Duration::from_secs(3600),
         }
     }
 }
@@ -88,6 +92,7 @@ pub struct Agent {
     pub(crate) settings: Settings,
     pub(crate) users: UserDatabase,
     pub(crate) processes: Registry,
+    pub(crate) watchers: Watchers,
     pub(crate) snapshot: Snapshot,
     pub(crate) connections: Arc<Connections>,
     pub(crate) durations: Durations,
@@ -106,6 +111,7 @@ impl Agent {
         Arc::new(Self {
             access: Access::default(),
             settings: Settings::new(options.default_user),
+            watchers: Watchers::new(users.clone(), options.durations.watcher_idle),
             users,
             processes: Registry::new(Children::default(), options.durations.late_connect),
             snapshot: Snapshot::new(options.durations.watchdog),

@@ -13,6 +13,7 @@ mod init;
 mod process;
 mod server;
 mod snapshot;
+mod watch;
 
 pub use agent::{Agent, AgentOptions, Durations, Guest};
 pub use cgroups::Cgroups;

@@ -10,7 +10,7 @@ use super::FilesystemError;
 use crate::identity::Names;
 
 /// Describes the entry at `path`. A link is described by what it points to, and names its target; a dangling one describes itself.
-pub(super) fn entry(path: &Path, names: &Names) -> Result<EntryInfo, FilesystemError> {
+pub(crate) fn entry(path: &Path, names: &Names) -> Result<EntryInfo, FilesystemError> {
     let link = std::fs::symlink_metadata(path).map_err(|error| FilesystemError::io(path, error))?;
     let symlink_target = link.is_symlink().then(|| std::fs::read_link(path).ok()).flatten();
     let meta = if link.is_symlink() { std::fs::metadata(path).unwrap_or(link) } else { link };

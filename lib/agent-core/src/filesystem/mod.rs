@@ -4,7 +4,9 @@ mod change;
 mod entry;
 mod list;
 mod rpc;
+mod watch_stream;
 
+pub(crate) use entry::entry;
 pub(crate) use rpc::FilesystemRpc;
 
 use std::io;
@@ -14,7 +16,7 @@ use thiserror::Error;
 
 /// Why an operation was refused.
 #[derive(Debug, Error)]
-enum FilesystemError {
+pub(crate) enum FilesystemError {
     #[error("path '{path}' does not exist", path = .0.display())]
     NotFound(PathBuf),
     #[error("directory '{path}' already exists", path = .0.display())]

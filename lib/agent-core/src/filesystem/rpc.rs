@@ -13,15 +13,16 @@ use dormouse_agent_proto::filesystem::{
 
 use super::entry::entry;
 use super::list::list;
+use super::watch_stream::watch_stream;
 use super::{FilesystemError, change};
 use crate::agent::Agent;
 use crate::identity::{User, basic_user, resolve};
+use crate::server::keepalive;
+use crate::watch::WatchSpec;
 
 pub(crate) struct FilesystemRpc {
     agent: Arc<Agent>,
 }
-
-const NO_WATCH: &str = "watching directories is not implemented yet";
 
 impl FilesystemRpc {
     pub(crate) fn new(agent: Arc<Agent>) -> Self {
@@ -111,34 +112,50 @@ impl Filesystem for FilesystemRpc {
 
     async fn watch_dir(
         &self,
-        _: RequestContext,
-        _: ServiceRequest<'_, WatchDirRequest>,
+        context: RequestContext,
+        request: ServiceRequest<'_, WatchDirRequest>,
     ) -> ServiceResult<ServiceStream<WatchDirResponse>> {
-        Err(ConnectError::unimplemented(NO_WATCH))
+        let spec = WatchSpec {
+            root: place(request.path, &self.user(&context)?)?,
+            recursive: request.recursive,
+            entries: request.include_entry,
+            network: request.allow_network_mounts,
+        };
+        let watching = self.agent.watchers.watch(spec).await?;
+        Response::ok(watch_stream(watching, keepalive(context.headers()), context.time_remaining()))
     }
 
     async fn create_watcher(
         &self,
-        _: RequestContext,
-        _: ServiceRequest<'_, CreateWatcherRequest>,
+        context: RequestContext,
+        request: ServiceRequest<'_, CreateWatcherRequest>,
     ) -> ServiceResult<CreateWatcherResponse> {
-        Err(ConnectError::unimplemented(NO_WATCH))
+        let spec = WatchSpec {
+            root: place(request.path, &self.user(&context)?)?,
+            recursive: request.recursive,
+            entries: request.include_entry,
+            network: request.allow_network_mounts,
+        };
+        let watcher_id = self.agent.watchers.create(spec).await?;
+        Response::ok(CreateWatcherResponse { watcher_id, ..Default::default() })
     }
 
     async fn get_watcher_events(
         &self,
         _: RequestContext,
-        _: ServiceRequest<'_, GetWatcherEventsRequest>,
+        request: ServiceRequest<'_, GetWatcherEventsRequest>,
     ) -> ServiceResult<GetWatcherEventsResponse> {
-        Err(ConnectError::unimplemented(NO_WATCH))
+        let events = self.agent.watchers.fetch(request.watcher_id).await?;
+        Response::ok(GetWatcherEventsResponse { events, ..Default::default() })
     }
 
     async fn remove_watcher(
         &self,
         _: RequestContext,
-        _: ServiceRequest<'_, RemoveWatcherRequest>,
+        request: ServiceRequest<'_, RemoveWatcherRequest>,
     ) -> ServiceResult<RemoveWatcherResponse> {
-        Err(ConnectError::unimplemented(NO_WATCH))
+        self.agent.watchers.remove(request.watcher_id)?;
+        Response::ok(RemoveWatcherResponse::default())
     }
 }
 

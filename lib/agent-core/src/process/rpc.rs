@@ -15,9 +15,10 @@ use http::HeaderMap;
 
 use super::running::Running;
 use super::start::{start, terminal_size};
-use super::stream::{events, keepalive};
+use super::stream::events;
 use crate::agent::Agent;
 use crate::identity::{User, basic_user};
+use crate::server::keepalive;
 
 pub(crate) struct ProcessRpc {
     agent: Arc<Agent>,

@@ -2,23 +2,12 @@
 
 use std::time::Duration;
 
-use connectrpc::{ConnectError, ServiceStream};
+use connectrpc::ServiceStream;
 use futures_util::stream;
-use http::HeaderMap;
 use tokio::sync::mpsc::Receiver;
-use tokio::time::Instant;
 
 use super::event::Event;
-
-/// Pause after which a stream without events shows a sign of life, unless the client asks for another.
-const KEEPALIVE: Duration = Duration::from_secs(90);
-const KEEPALIVE_HEADER: &str = "keepalive-ping-interval";
-
-/// The pause that the client asks for in whole seconds, unless it asks for none.
-pub(super) fn keepalive(headers: &HeaderMap) -> Duration {
-    let asked = headers.get(KEEPALIVE_HEADER).and_then(|value| value.to_str().ok()?.parse().ok());
-    asked.filter(|seconds| *seconds > 0).map_or(KEEPALIVE, Duration::from_secs)
-}
+use crate::server::event_stream;
 
 /// Events as messages of a stream, with signs of life between them. After `limit` the stream ends with an error; the process goes on.
 pub(super) fn events<M: From<Event> + Send + 'static>(
@@ -26,30 +15,18 @@ pub(super) fn events<M: From<Event> + Send + 'static>(
     idle: Duration,
     limit: Option<Duration>,
 ) -> ServiceStream<M> {
-    let late = limit.and_then(|limit| Instant::now().checked_add(limit));
-    Box::pin(stream::unfold(Some(follower), move |follower| async move {
-        let mut follower = follower?;
-        let over = async {
-            match late {
-                Some(late) => tokio::time::sleep_until(late).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            () = over => Some((Err(ConnectError::deadline_exceeded("the time limit of the call has passed")), None)),
-            event = tokio::time::timeout(idle, follower.recv()) => {
-                let event = event.unwrap_or(Some(Event::KeepAlive))?;
-                Some((Ok(M::from(event)), Some(follower)))
-            }
-        }
-    }))
+    let messages = stream::unfold(follower, |mut follower| async move {
+        let event = follower.recv().await?;
+        Some((Ok(M::from(event)), follower))
+    });
+    event_stream(messages, idle, limit, || M::from(Event::KeepAlive))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::process::event::Source;
+    use connectrpc::ConnectError;
     use dormouse_agent_proto::process::StartResponse;
     use dormouse_agent_proto::process::process_event::Event as Told;
     use futures_util::StreamExt;
@@ -99,19 +76,5 @@ mod tests {
             }
         });
         assert_eq!(told(follower, Some(9)).await, "dddl");
-    }
-
-    #[test]
-    fn the_pause_is_the_clients_in_whole_seconds_or_90() {
-        let asked = |value: &str| {
-            keepalive(
-                &[(http::HeaderName::from_static(KEEPALIVE_HEADER), value.parse().unwrap())].into_iter().collect(),
-            )
-        };
-        assert_eq!(asked("50"), Duration::from_secs(50));
-        for nonsense in ["0", "-1", "1.5", "", "99999999999999999999999"] {
-            assert_eq!(asked(nonsense), Duration::from_secs(90), "{nonsense}");
-        }
-        assert_eq!(keepalive(&HeaderMap::new()), Duration::from_secs(90));
     }
 }

@@ -3,6 +3,7 @@
 mod answer;
 mod connections;
 mod error;
+mod event_stream;
 mod listener;
 mod request_body;
 mod routes;
@@ -11,4 +12,5 @@ pub mod testing;
 
 pub(crate) use connections::{ConnectionId, Connections};
 pub(crate) use error::HttpError;
+pub(crate) use event_stream::{event_stream, keepalive};
 pub use listener::{listen, serve};

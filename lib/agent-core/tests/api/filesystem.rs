@@ -2,7 +2,7 @@
 
 use connectrpc::ErrorCode;
 use dormouse_agent_proto::filesystem::{
-    CreateWatcherRequest, EntryInfo, FileType, ListDirRequest, MakeDirRequest, MoveRequest, RemoveRequest, StatRequest,
+    EntryInfo, FileType, ListDirRequest, MakeDirRequest, MoveRequest, RemoveRequest, StatRequest,
 };
 
 use crate::support::{TestAgent, agent};
@@ -112,11 +112,4 @@ async fn removing_a_link_leaves_what_it_points_to() {
     std::os::unix::fs::symlink(agent.home.join("kept"), agent.home.join("link")).unwrap();
     remove(&agent, "link").await.unwrap();
     assert!(agent.home.join("kept").is_dir() && !agent.home.join("link").is_symlink());
-}
-
-#[tokio::test]
-async fn watching_says_that_it_is_not_there_yet() {
-    let agent = agent().await;
-    let error = agent.rpc.filesystem.create_watcher(CreateWatcherRequest::default()).await.unwrap_err();
-    assert_eq!(error.code, ErrorCode::Unimplemented);
 }

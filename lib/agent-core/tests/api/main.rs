@@ -16,4 +16,6 @@ mod hostile;
 mod processes;
 mod snapshot;
 mod support;
+mod watch;
+mod watch_stream;
 mod wire;
