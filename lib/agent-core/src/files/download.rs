@@ -1,16 +1,21 @@
 //! `GET /files`.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Query, Request, State};
 use axum::response::{IntoResponse, Response};
-use http::{HeaderValue, StatusCode, header};
+use http::header::{self, HeaderValue};
+use http::{HeaderMap, Method, StatusCode};
 use tower::ServiceExt;
 use tower_http::services::ServeFile;
 
+use super::compress::compressed;
+use super::disposition::disposition;
+use super::encoding::{Coding, choose};
+use super::open::{Regular, is_link_loop};
 use super::{place, unix_now, user};
 use crate::access::{FileOperation, SignedQuery, files_allowed};
 use crate::agent::Agent;
@@ -22,26 +27,66 @@ const CHUNK: usize = 256 * 1024;
 pub(crate) async fn download(
     State(agent): State<Arc<Agent>>,
     Query(query): Query<SignedQuery>,
-    request: Request,
+    mut request: Request,
 ) -> Result<Response, HttpError> {
     files_allowed(&agent.access, request.headers(), &query, FileOperation::Read, unix_now())?;
     let user = user(&agent, query.username.as_deref())?;
     let path = place(query.path.as_deref().unwrap_or(""), &user)?;
-    let meta = tokio::fs::metadata(&path).await.map_err(|error| unreadable(&path, &error))?;
-    // Devices and pipes would block, or never end.
-    if !meta.is_file() {
-        return Err(HttpError::new(
-            StatusCode::BAD_REQUEST,
-            format!("path '{}' is not a regular file", path.display()),
-        ));
+    let coding = choose(request.headers()).ok_or_else(|| {
+        HttpError::new(
+            StatusCode::NOT_ACCEPTABLE,
+            "files are sent as they are or with gzip, and the request takes neither",
+        )
+    })?;
+    let found = find(&path).await.map_err(|error| unreadable(&path, &error))?;
+    if_range_without_a_tag(request.headers_mut());
+    let whole = request.method() == Method::GET && !request.headers().contains_key(header::RANGE);
+    // By its descriptor, since by now the path may lead to a pipe.
+    let file = ServeFile::new_with_mime(found.path(), &mime::APPLICATION_OCTET_STREAM).with_buf_chunk_size(CHUNK);
+    let Ok(response) = file.oneshot(request).await;
+    let mut response = response.map(Body::new);
+    if coding == Coding::Gzip && whole && response.status() == StatusCode::OK {
+        let file = found.read().map_err(|error| unreadable(&path, &error))?;
+        compress(&mut response, file);
     }
-    let file = ServeFile::new_with_mime(&path, &mime::APPLICATION_OCTET_STREAM).with_buf_chunk_size(CHUNK);
-    let Ok(mut response) = file.oneshot(request).await;
+    response.headers_mut().extend(about(&path));
+    Ok(response.into_response())
+}
+
+async fn find(path: &Path) -> io::Result<Regular> {
+    let path: PathBuf = path.to_owned();
+    tokio::task::spawn_blocking(move || Regular::find(&path)).await.map_err(io::Error::other)?
+}
+
+/// The file server knows no `If-Range`. Only an exact tag would prove that the range is of the same version, so without its help the
+/// whole file is sent, as to any client whose version is not the current one (RFC 9110, section 13.1.5).
+fn if_range_without_a_tag(headers: &mut HeaderMap) {
+    if headers.remove(header::IF_RANGE).is_some() {
+        headers.remove(header::RANGE);
+    }
+}
+
+fn compress(response: &mut Response, file: std::fs::File) {
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_DISPOSITION, disposition(&path));
+    let length = headers.remove(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+    headers.remove(header::ACCEPT_RANGES);
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    // The same content in other bytes.
+    let weak =
+        headers.get(header::ETAG).and_then(|tag| HeaderValue::try_from(format!("W/{}", tag.to_str().ok()?)).ok());
+    if let Some(weak) = weak {
+        headers.insert(header::ETAG, weak);
+    }
+    *response.body_mut() = Body::from_stream(compressed(file, length.unwrap_or(u64::MAX)));
+}
+
+/// Headers of every answer about a file.
+fn about(path: &Path) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_DISPOSITION, disposition(path));
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    Ok(response.map(Body::new).into_response())
+    headers
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> HttpError {
@@ -50,25 +95,13 @@ fn unreadable(path: &Path, error: &io::Error) -> HttpError {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             HttpError::new(StatusCode::NOT_FOUND, format!("path '{path}' does not exist"))
         }
+        io::ErrorKind::InvalidInput => {
+            HttpError::new(StatusCode::BAD_REQUEST, format!("path '{path}' is not a regular file"))
+        }
+        io::ErrorKind::InvalidFilename => {
+            HttpError::new(StatusCode::BAD_REQUEST, format!("cannot read '{path}': {error}"))
+        }
+        _ if is_link_loop(error) => HttpError::new(StatusCode::BAD_REQUEST, format!("cannot read '{path}': {error}")),
         _ => HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot read '{path}': {error}")),
-    }
-}
-
-/// The file's name as a quoted string; what cannot stand in one becomes `_`.
-fn disposition(path: &Path) -> HeaderValue {
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let plain: String =
-        name.chars().map(|c| if matches!(c, ' '..='~') && c != '"' && c != '\\' { c } else { '_' }).collect();
-    HeaderValue::try_from(format!("inline; filename=\"{plain}\"")).unwrap_or(HeaderValue::from_static("inline"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_strange_file_name_cannot_break_out_of_the_header() {
-        assert_eq!(disposition(Path::new("/a/b.txt")), "inline; filename=\"b.txt\"");
-        assert_eq!(disposition(Path::new("/a\"b\r\nX: 1ü")), "inline; filename=\"a_b__X: 1_\"");
     }
 }

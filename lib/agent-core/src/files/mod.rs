@@ -1,6 +1,13 @@
 //! `/files`: whole files in and out, streamed.
 
+mod compress;
+mod disposition;
 mod download;
+mod encoding;
+mod gunzip;
+pub(crate) mod metadata;
+mod multipart;
+mod open;
 mod upload;
 pub(crate) mod write;
 

@@ -7,6 +7,7 @@ use buffa_types::google::protobuf::Timestamp;
 use dormouse_agent_proto::filesystem::{EntryInfo, FileType};
 
 use super::FilesystemError;
+use crate::files::metadata::{self, Metadata};
 use crate::identity::Names;
 
 /// Describes the entry at `path`. A link is described by what it points to, and names its target; a dangling one describes itself.
@@ -23,6 +24,8 @@ pub(crate) fn entry(path: &Path, names: &Names) -> Result<EntryInfo, FilesystemE
     };
     let modified =
         Timestamp { seconds: meta.mtime(), nanos: i32::try_from(meta.mtime_nsec()).unwrap_or(0), ..Default::default() };
+    // Only these have attributes of users (xattr(7)).
+    let noted = if meta.is_file() || meta.is_dir() { metadata::of_file(path) } else { Metadata::default() };
     Ok(EntryInfo {
         name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
         r#type: kind.into(),
@@ -33,6 +36,7 @@ pub(crate) fn entry(path: &Path, names: &Names) -> Result<EntryInfo, FilesystemE
         owner: names.user(meta.uid()),
         group: names.group(meta.gid()),
         modified_time: modified.into(),
+        metadata: noted.into_iter().collect(),
         symlink_target: symlink_target.map(|target| target.to_string_lossy().into_owned()),
         ..Default::default()
     })
