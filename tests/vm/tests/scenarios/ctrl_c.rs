@@ -1,4 +1,5 @@
 //! Ctrl-C in every long command: nothing is left behind, nothing is lost.
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "the lint settings for tests reach only test functions")]
 
 use std::fs;
 use std::path::Path;
