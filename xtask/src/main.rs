@@ -28,6 +28,8 @@ enum Args {
 
 #[derive(Subcommand)]
 enum Bench {
+    /// The agent's memory, CPU and binary size; process starts and file transfers through it. Needs `cargo xtask dist`.
+    Agent,
     /// CPU and bytes read to find a guest's free pages, per GiB of RAM; speed of the zero scan.
     Introspect,
     /// Speed of writing and unpacking a memory image.
@@ -38,6 +40,7 @@ fn main() -> anyhow::Result<()> {
     match Args::parse() {
         Args::Agent => println!("{}", agent::build()?.display()),
         Args::Dist => println!("{}", dist::build()?.display()),
+        Args::Bench(Bench::Agent) => bench::agent::run()?,
         Args::Bench(Bench::Introspect) => bench::introspect::run()?,
         Args::Bench(Bench::Image) => bench::image::run()?,
         Args::Tidy => tidy::run()?,

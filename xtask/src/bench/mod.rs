@@ -1,5 +1,6 @@
 //! Measurements. Every figure is a quantity or a ratio taken in this run; nothing depends on a bare time.
 
+pub(crate) mod agent;
 pub(crate) mod image;
 pub(crate) mod introspect;
 mod real_guest;
