@@ -12,7 +12,8 @@ const PATIENCE: Duration = Duration::from_secs(240);
 
 /// A running guest.
 pub struct Guest {
-    rpc: AgentRpc,
+    /// Its agent's services.
+    pub rpc: AgentRpc,
     /// Where its agent answers.
     pub base: String,
     /// The token that it wants.

@@ -3,6 +3,7 @@
 
 mod agent;
 mod ctrl_c;
+mod cycles;
 mod daemon;
 mod faults;
 mod free_pages;
