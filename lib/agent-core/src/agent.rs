@@ -8,6 +8,7 @@ use crate::access::Access;
 use crate::cgroups::Cgroups;
 use crate::identity::UserDatabase;
 use crate::init::Settings;
+use crate::kernel::GuestKernel;
 use crate::process::{Children, Registry};
 use crate::server::Connections;
 use crate::snapshot::Snapshot;
@@ -21,6 +22,10 @@ const MAX_CONNECTIONS: usize = 1024;
 pub struct Durations {
     /// A prepare that no snapshot follows is undone after this.
     pub watchdog: Duration,
+    /// A freeze that nothing ends is undone after this.
+    pub frozen: Duration,
+    /// A restored agent that is asked for its health and gets no `/init` restores itself after this.
+    pub init_grace: Duration,
     /// An ended process can still be attached to for this long.
     pub late_connect: Duration,
     /// A client that takes longer for the head of a request is cut off, as is an idle connection.
@@ -35,6 +40,8 @@ impl Default for Durations {
     fn default() -> Self {
         Self {
             watchdog: Duration::from_secs(30),
+            frozen: Duration::from_secs(600),
+            init_grace: Duration::from_secs(10),
             late_connect: Duration::from_secs(30),
             request_head: Duration::from_secs(75),
             request_body: Duration::from_secs(60),
@@ -50,6 +57,10 @@ pub struct Guest {
     pub overlay: PathBuf,
     /// Where user processes live, and what prepare freezes.
     pub cgroups: Cgroups,
+    /// The root of its file system, `/` but in tests: below it lie the files that `/init` changes.
+    pub root: PathBuf,
+    /// Its kernel.
+    pub kernel: Arc<dyn GuestKernel>,
 }
 
 /// Options of an agent.
@@ -114,7 +125,7 @@ impl Agent {
             watchers: Watchers::new(users.clone(), options.durations.watcher_idle),
             users,
             processes: Registry::new(Children::default(), options.durations.late_connect),
-            snapshot: Snapshot::new(options.durations.watchdog),
+            snapshot: Snapshot::default(),
             connections: Arc::new(Connections::new(connection_limit())),
             durations: options.durations,
             guest: options.guest,

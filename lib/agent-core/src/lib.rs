@@ -4,12 +4,15 @@
 mod access;
 mod agent;
 pub mod boot;
+mod bounded_file;
 mod cgroups;
 mod descriptors;
 mod files;
 mod filesystem;
 mod identity;
 mod init;
+mod kernel;
+mod offload;
 mod process;
 mod server;
 mod snapshot;
@@ -18,6 +21,7 @@ mod watch;
 pub use agent::{Agent, AgentOptions, Durations, Guest};
 pub use cgroups::Cgroups;
 pub use descriptors::raise_descriptor_limit;
+pub use kernel::{GuestKernel, Linux};
 #[cfg(feature = "testing")]
 pub use server::testing;
 pub use server::{listen, serve};

@@ -39,6 +39,10 @@ pub struct InitRequest {
     /// Number of this life: a restore is worked off once per generation. Absent means that the agent counts by itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generation: Option<u64>,
+    /// Where E2B's hosts take events from programs in the guest: an address, entered in `/etc/hosts` as `events.e2b.local` and in the
+    /// environment as `E2B_EVENTS_ADDRESS`. Empty is absent.
+    #[serde(rename = "hyperloopIP", skip_serializing_if = "Option::is_none")]
+    pub hyperloop_ip: Option<String>,
 }
 
 impl std::fmt::Debug for InitRequest {
@@ -54,6 +58,7 @@ impl std::fmt::Debug for InitRequest {
             .field("lifecycle_id", &self.lifecycle_id)
             .field("entropy", &self.entropy.as_ref().map(String::len))
             .field("generation", &self.generation)
+            .field("hyperloop_ip", &self.hyperloop_ip)
             .finish()
     }
 }
@@ -64,8 +69,7 @@ mod tests {
 
     #[test]
     fn field_names_are_those_of_the_wire() {
-        let body =
-            r#"{"accessToken":"t","envVars":{"A":"1"},"lifecycleID":"l","generation":3,"hyperloopIP":"ignored"}"#;
+        let body = r#"{"accessToken":"t","envVars":{"A":"1"},"lifecycleID":"l","generation":3,"hyperloopIP":"10.0.0.1","other":1}"#;
         let request: InitRequest = serde_json::from_str(body).unwrap();
         assert_eq!(request.access_token.as_deref(), Some("t"));
         assert_eq!(request.lifecycle_id.as_deref(), Some("l"));

@@ -25,11 +25,15 @@ pub struct PrepareRequest {
     pub freeze: bool,
     /// Time for all steps together, in milliseconds.
     pub budget_ms: u64,
+    /// The prepare is undone when nothing ends it for so long, in milliseconds; clamped to between 100 ms and 10 min. Absent means the
+    /// agent's own setting.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub watchdog_ms: Option<u64>,
 }
 
 impl Default for PrepareRequest {
     fn default() -> Self {
-        Self { cache: CachePolicy::Keep, trim: false, freeze: false, budget_ms: 10_000 }
+        Self { cache: CachePolicy::Keep, trim: false, freeze: false, budget_ms: 10_000, watchdog_ms: None }
     }
 }
 

@@ -13,11 +13,13 @@ mod rootfs;
 pub use console::log;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::agent::Guest;
 use crate::cgroups;
+use crate::kernel::Linux;
 use cmdline::Cmdline;
 
 /// Where the overlay disk stays mounted in the booted guest.
@@ -52,12 +54,12 @@ pub fn boot() -> Result<Guest, BootError> {
     rootfs::switch()?;
     mounts::late()?;
     if let Some(name) = &cmdline.hostname {
-        crate::init::set_hostname(name).doing(|| format!("set the host name {name}"))?;
+        crate::init::set_hostname(&Linux, Path::new("/"), name).doing(|| format!("set the host name {name}"))?;
     }
     network::configure(&cmdline)?;
     let cgroups = cgroups::make(Path::new(CGROUPS), log).doing(|| format!("make cgroups in {CGROUPS}"))?;
     protect_from_oom();
-    Ok(Guest { overlay: PathBuf::from(OVERLAY), cgroups })
+    Ok(Guest { overlay: PathBuf::from(OVERLAY), cgroups, root: PathBuf::from("/"), kernel: Arc::new(Linux) })
 }
 
 /// PID 1 is never killed, but its memory would count; children take the score back.

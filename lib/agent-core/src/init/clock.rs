@@ -9,7 +9,7 @@ use rustix::time::{ClockId, Timespec};
 const TOLERANCE_NANOS: i128 = 50_000_000;
 
 /// Steps CLOCK_REALTIME forward to `host` if it lags. Never backward: time that programs saw once does not return.
-pub(super) fn step_forward(host: Timestamp) -> io::Result<()> {
+pub(crate) fn step_forward(host: Timestamp) -> io::Result<()> {
     let now = rustix::time::clock_gettime(ClockId::Realtime);
     let now = i128::from(now.tv_sec) * 1_000_000_000 + i128::from(now.tv_nsec);
     match target(now, host.as_nanosecond()) {

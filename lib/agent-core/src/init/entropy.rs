@@ -3,8 +3,6 @@
 //! Two guests restored from one snapshot would give out the same random numbers. The vmgenid device makes the kernel reseed, but only
 //! some time after the guest runs again; this reseeds before any user process does.
 
-use std::io;
-
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dormouse_agent_proto::control::MAX_ENTROPY_BYTES;
@@ -25,12 +23,6 @@ pub(super) fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, EntropyError> {
         return Err(EntropyError::TooLong { bytes: bytes.len() });
     }
     Ok(bytes)
-}
-
-/// Mixes `bytes` in and makes the generator use them at once.
-pub(super) fn reseed(bytes: &[u8]) -> io::Result<()> {
-    dormouse_agent_sys::add_entropy(bytes)?;
-    dormouse_agent_sys::reseed()
 }
 
 #[cfg(test)]

@@ -1,11 +1,16 @@
 //! `POST /init`: what the host tells the guest, at the start of each of its lives.
 
-mod clock;
+mod checked;
+pub(crate) mod clock;
 mod entropy;
+mod guest;
 mod hostname;
+mod hosts;
+mod machine_id;
 mod route;
 mod settings;
 
+pub(crate) use guest::recover_alone;
 pub(crate) use hostname::{is_hostname, set_hostname};
 pub(crate) use route::init;
 pub(crate) use settings::Settings;

@@ -8,19 +8,13 @@ use bytes::Bytes;
 use dormouse_agent_proto::control::{ENVD_VERSION, InitRequest};
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
-use zeroize::Zeroizing;
 
-use super::{clock, entropy, is_hostname, set_hostname};
+use super::checked::{Checked, bad_request};
+use super::guest;
 use crate::access::init_allowed;
 use crate::agent::Agent;
 use crate::server::{ConnectionId, HttpError};
-
-/// A checked request: nothing of it can be refused any more.
-struct Checked {
-    request: InitRequest,
-    timestamp: Option<Timestamp>,
-    entropy: Option<Zeroizing<Vec<u8>>>,
-}
+use crate::snapshot::{begin_restore, finish_restore};
 
 pub(crate) async fn init(
     State(agent): State<Arc<Agent>>,
@@ -30,10 +24,11 @@ pub(crate) async fn init(
 ) -> Result<Response, HttpError> {
     let request = parse(&body)?;
     init_allowed(&agent.access, &headers, request.access_token.as_deref())?;
-    let checked = check(request)?;
-    if !agent.settings.is_stale(checked.timestamp.map(Timestamp::as_nanosecond)) {
-        apply(&agent, &checked, connection.map(|Extension(id)| id)).await;
-    }
+    let checked = Checked::new(request)?;
+    let caller = connection.map(|Extension(id)| id);
+    // In a task of its own: a caller that goes away must not leave a guest half restored.
+    let applied = tokio::spawn(async move { apply_in_turn(&agent, &checked, caller).await }).await;
+    applied.map_err(|error| HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok((StatusCode::NO_CONTENT, [("x-envd-version", ENVD_VERSION), ("cache-control", "no-store")]).into_response())
 }
 
@@ -44,51 +39,21 @@ fn parse(body: &[u8]) -> Result<InitRequest, HttpError> {
     serde_json::from_slice(body).map_err(|error| bad_request(format!("body is not an init request: {error}")))
 }
 
-fn bad_request(message: String) -> HttpError {
-    HttpError::new(StatusCode::BAD_REQUEST, message)
-}
-
-fn check(request: InitRequest) -> Result<Checked, HttpError> {
-    let timestamp = match &request.timestamp {
-        None => None,
-        Some(text) => Some(text.parse().map_err(|error| bad_request(format!("timestamp is not RFC 3339: {error}")))?),
-    };
-    let entropy =
-        request.entropy.as_deref().map(entropy::decode).transpose().map_err(|e| bad_request(e.to_string()))?;
-    if let Some(name) = request.hostname.as_ref().filter(|name| !is_hostname(name)) {
-        return Err(bad_request(format!("not a host name: {name:?}")));
+/// One after the other, so that of two that race the newer one has the last word.
+async fn apply_in_turn(agent: &Agent, checked: &Checked, caller: Option<ConnectionId>) {
+    let _turn = agent.settings.turn().await;
+    if !agent.settings.is_stale(checked.timestamp.map(Timestamp::as_nanosecond)) {
+        apply(agent, checked, caller).await;
     }
-    Ok(Checked { request, timestamp, entropy })
 }
 
 /// Everything that user processes could notice comes before they run on.
-async fn apply(agent: &Arc<Agent>, checked: &Checked, caller: Option<ConnectionId>) {
-    if agent.guest.is_some() {
-        change_guest(checked);
-    }
-    agent.settings.apply(&checked.request);
+async fn apply(agent: &Agent, checked: &Checked, caller: Option<ConnectionId>) {
+    let ending = begin_restore(agent).await;
+    guest::change(agent, checked).await;
+    agent.settings.apply(&checked.request, checked.events);
     if let Some(token) = checked.request.access_token.as_ref().filter(|token| !token.is_empty()) {
         agent.access.set(token);
     }
-    if agent.snapshot.restore(checked.request.generation).await {
-        agent.connections.abort_all_but(caller);
-    }
-}
-
-/// Each of these is worth having without the others, so a failure of one stops none; the console tells.
-fn change_guest(checked: &Checked) {
-    let report = |what: &str, result: std::io::Result<()>| {
-        if let Err(error) = result {
-            crate::boot::log(&format!("init: {what}: {error}"));
-        }
-    };
-    if let Some(timestamp) = checked.timestamp {
-        report("cannot step the clock", clock::step_forward(timestamp));
-    }
-    if let Some(bytes) = &checked.entropy {
-        report("cannot reseed the random generator", entropy::reseed(bytes));
-    }
-    if let Some(name) = &checked.request.hostname {
-        report("cannot set the host name", set_hostname(name));
-    }
+    finish_restore(agent, ending, checked.request.generation, caller);
 }

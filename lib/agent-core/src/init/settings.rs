@@ -1,10 +1,17 @@
 //! Settings that requests fall back on.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use dormouse_agent_proto::control::InitRequest;
+use tokio::sync::{Mutex as Turns, MutexGuard as Turn};
+
+use crate::offload::Offload;
+
+/// Variable that names the host's events to programs, as E2B's agent does.
+const EVENTS_VAR: &str = "E2B_EVENTS_ADDRESS";
 
 #[derive(Debug)]
 struct State {
@@ -12,27 +19,36 @@ struct State {
     default_workdir: Option<PathBuf>,
     env_vars: BTreeMap<String, String>,
     lifecycle_id: Option<String>,
+    hostname: Option<String>,
+    events: Option<IpAddr>,
     /// Timestamp of the newest `/init`, in nanoseconds since 1970.
     newest: Option<i128>,
 }
 
 /// What `/init` set, or the defaults.
 #[derive(Debug)]
-pub(crate) struct Settings(Mutex<State>);
+pub(crate) struct Settings {
+    state: Mutex<State>,
+    turns: Turns<()>,
+    calls: Offload,
+}
 
 impl Settings {
     pub(crate) fn new(default_user: String) -> Self {
-        Self(Mutex::new(State {
+        let state = Mutex::new(State {
             default_user,
             default_workdir: None,
             env_vars: BTreeMap::new(),
             lifecycle_id: None,
+            hostname: None,
+            events: None,
             newest: None,
-        }))
+        });
+        Self { state, turns: Turns::default(), calls: Offload::default() }
     }
 
     fn with<T>(&self, f: impl FnOnce(&mut State) -> T) -> T {
-        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn default_user(&self) -> String {
@@ -44,7 +60,29 @@ impl Settings {
     }
 
     pub(crate) fn env_vars(&self) -> BTreeMap<String, String> {
-        self.with(|s| s.env_vars.clone())
+        self.with(|s| {
+            let mut vars = s.env_vars.clone();
+            if let Some(address) = s.events {
+                let host = if address.is_ipv6() { format!("[{address}]") } else { address.to_string() };
+                vars.entry(EVENTS_VAR.to_owned()).or_insert_with(|| format!("http://{host}"));
+            }
+            vars
+        })
+    }
+
+    /// The name that `/init` gave last.
+    pub(super) fn hostname(&self) -> Option<String> {
+        self.with(|s| s.hostname.clone())
+    }
+
+    /// To be held while a call of `/init` is worked off.
+    pub(super) async fn turn(&self) -> Turn<'_, ()> {
+        self.turns.lock().await
+    }
+
+    /// What `/init` has under way in the guest.
+    pub(super) fn calls(&self) -> &Offload {
+        &self.calls
     }
 
     /// Notes a call of `timestamp` and tells whether it is stale, that is older than one before. A call without one never is.
@@ -59,7 +97,7 @@ impl Settings {
     }
 
     /// Takes what `request` names and leaves the rest.
-    pub(super) fn apply(&self, request: &InitRequest) {
+    pub(super) fn apply(&self, request: &InitRequest, events: Option<IpAddr>) {
         self.with(|s| {
             if let Some(user) = request.default_user.as_ref().filter(|user| !user.is_empty()) {
                 s.default_user.clone_from(user);
@@ -73,6 +111,10 @@ impl Settings {
             if request.lifecycle_id.is_some() {
                 s.lifecycle_id.clone_from(&request.lifecycle_id);
             }
+            if request.hostname.is_some() {
+                s.hostname.clone_from(&request.hostname);
+            }
+            s.events = events.or(s.events);
         });
     }
 }
@@ -85,11 +127,11 @@ mod tests {
     fn absent_fields_change_nothing_and_env_vars_replace_the_set() {
         let settings = Settings::new("user".into());
         let vars = |pairs: &[(&str, &str)]| Some(pairs.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect());
-        settings.apply(&InitRequest { env_vars: vars(&[("A", "1"), ("B", "2")]), ..InitRequest::default() });
-        settings.apply(&InitRequest { default_user: Some("root".into()), ..InitRequest::default() });
+        settings.apply(&InitRequest { env_vars: vars(&[("A", "1"), ("B", "2")]), ..InitRequest::default() }, None);
+        settings.apply(&InitRequest { default_user: Some("root".into()), ..InitRequest::default() }, None);
         assert_eq!(settings.default_user(), "root");
         assert_eq!(settings.env_vars().len(), 2);
-        settings.apply(&InitRequest { env_vars: vars(&[("C", "3")]), ..InitRequest::default() });
+        settings.apply(&InitRequest { env_vars: vars(&[("C", "3")]), ..InitRequest::default() }, None);
         assert_eq!(settings.env_vars().into_keys().collect::<Vec<_>>(), ["C"]);
     }
 

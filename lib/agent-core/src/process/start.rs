@@ -65,8 +65,13 @@ pub(super) async fn start(
     // Held over fork and exec: a child caught between them by a freeze would hang the spawn.
     let active = agent.snapshot.activity().begin().ok_or(StartError::Snapshot)?;
     let children = agent.processes.children().clone();
-    let spawned = tokio::task::spawn_blocking(move || children.spawn(command)).await.map_err(io::Error::other)?;
-    drop(active);
+    // It goes with the spawn, which a client that goes away does not stop.
+    let spawning = move || {
+        let spawned = children.spawn(command);
+        drop(active);
+        spawned
+    };
+    let spawned = tokio::task::spawn_blocking(spawning).await.map_err(io::Error::other)?;
     let child = spawned.map_err(|source| StartError::Spawn { cmd: config.cmd.clone(), source })?;
     let pid = child.id().unwrap_or_default();
     let process = Arc::new(Running::new(pid, request.tag, config, streams.input));

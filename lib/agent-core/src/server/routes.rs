@@ -7,7 +7,6 @@ use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use connectrpc::{ConnectRpcService, Limits};
-use http::StatusCode;
 
 use super::request_body::cut_off_dribbling;
 use crate::access::require_token;
@@ -16,7 +15,7 @@ use crate::files::{download, upload};
 use crate::filesystem::FilesystemRpc;
 use crate::init::init;
 use crate::process::ProcessRpc;
-use crate::snapshot::{abort, prepare, refuse_while_prepared};
+use crate::snapshot::{abort, freeze, health, prepare, refuse_while_prepared, unfreeze};
 
 /// Largest body of a control route.
 const MAX_CONTROL_BODY: usize = 1 << 20;
@@ -33,8 +32,10 @@ pub(super) fn routes(agent: Arc<Agent>) -> Router {
         .fallback_service(ConnectRpcService::new(rpc).with_limits(limits))
         .layer(from_fn_with_state(Arc::clone(&agent), refuse_while_prepared));
     let control = Router::new()
-        .route("/health", get(|| async { (StatusCode::NO_CONTENT, [("cache-control", "no-store")]) }))
+        .route("/health", get(health))
         .route("/init", post(init))
+        .route("/freeze", post(freeze))
+        .route("/unfreeze", post(unfreeze))
         .route("/snapshot/prepare", post(prepare))
         .route("/snapshot/abort", post(abort))
         .layer(DefaultBodyLimit::max(MAX_CONTROL_BODY));

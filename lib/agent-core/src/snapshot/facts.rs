@@ -1,9 +1,12 @@
 //! What the host wants to know about this kernel to read its memory.
 
-use std::path::Path;
+use crate::bounded_file;
+
+/// The longest of the files is /proc/meminfo, with about 1.5 KiB; a command line has at most 4 KiB (`COMMAND_LINE_SIZE`).
+const MAX_FILE: u64 = 16 << 10;
 
 /// Facts of a prepare report.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Facts {
     pub(super) vmcoreinfo: Option<String>,
     pub(super) mem_free: u64,
@@ -15,7 +18,7 @@ pub(super) struct Facts {
 impl Facts {
     /// Reads them now. What cannot be read is empty or zero.
     pub(super) fn read() -> Self {
-        let text = |path: &str| std::fs::read_to_string(Path::new(path)).ok();
+        let text = |path: &str| bounded_file::read(path, MAX_FILE).ok();
         Self {
             vmcoreinfo: text("/sys/kernel/vmcoreinfo"),
             mem_free: Memory::read().free,
@@ -36,7 +39,7 @@ pub(super) struct Memory {
 
 impl Memory {
     pub(super) fn read() -> Self {
-        parse_meminfo(&std::fs::read_to_string("/proc/meminfo").unwrap_or_default())
+        parse_meminfo(&bounded_file::read("/proc/meminfo", MAX_FILE).unwrap_or_default())
     }
 }
 

@@ -1,7 +1,8 @@
 //! The steps of a prepare, in their order.
 //!
 //! Flushing comes before the cache drop, which frees clean pages only, and before the trim, which tells only blocks that are
-//! committed as free. Work is shut out first, so that no step undoes an earlier one.
+//! committed as free. Work is shut out first, so that no step undoes an earlier one. Only that is essential: whatever else is not
+//! done costs bytes or warmth, never content.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,25 +12,46 @@ use dormouse_agent_proto::control::{CachePolicy, PrepareReport, PrepareRequest};
 use thiserror::Error;
 
 use super::facts::{Facts, Memory};
-use super::freezer;
+use super::freeze::freeze_cgroups;
 use super::per_cpu_lists;
-use super::phase::Hold;
-use super::steps::{Done, Steps, blocking};
+use super::phase::{Hold, Work};
+use super::steps::{Done, Steps};
 use crate::agent::{Agent, Guest};
+use crate::offload::Offload;
 use crate::server::ConnectionId;
 
 /// Longest budget that a caller gets.
 const MAX_BUDGET: Duration = Duration::from_secs(300);
+const SHORTEST_WATCHDOG: Duration = Duration::from_millis(100);
+const LONGEST_WATCHDOG: Duration = Duration::from_secs(600);
 const QUIET_LIMIT: Duration = Duration::from_secs(2);
 const CONNECTIONS_LIMIT: Duration = Duration::from_millis(250);
 const FREEZE_LIMIT: Duration = Duration::from_secs(2);
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+/// Kept back for what the report tells about the kernel, since without it the host cannot know which pages are free.
+const FACTS_LIMIT: Duration = Duration::from_millis(500);
 /// How often open connections are counted while they close.
 const COUNT_EVERY: Duration = Duration::from_millis(2);
 
+/// What each step that waits for a disk may use of the budget, so that one that hangs leaves something to the others.
+#[derive(Clone, Copy, Debug)]
+struct Limits {
+    sync: Duration,
+    cache: Duration,
+    trim: Duration,
+}
+
+impl Limits {
+    fn of(budget: Duration) -> Self {
+        Self { sync: budget / 2, cache: budget / 4, trim: budget / 4 }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 pub(super) enum PrepareError {
-    #[error("a snapshot is already being prepared, or is prepared: abort it, or wait for the restore")]
+    #[error(
+        "a snapshot is already being prepared, or is prepared, or is being restored: abort it, or wait for the restore"
+    )]
     Busy,
     #[error("the preparation was aborted")]
     Aborted,
@@ -43,17 +65,15 @@ pub(super) async fn prepare(
     request: PrepareRequest,
     caller: Option<ConnectionId>,
 ) -> Result<PrepareReport, PrepareError> {
-    if !agent.snapshot.start_preparing() {
-        return Err(PrepareError::Busy);
-    }
+    let hold = agent.snapshot.begin(Work::Prepare).ok_or(PrepareError::Busy)?;
     let outcome = tokio::select! {
         biased;
         () = agent.snapshot.cancelled() => Err(PrepareError::Aborted),
-        outcome = run(agent, request, caller) => outcome,
+        outcome = run(agent, hold, request, caller) => outcome,
     };
     match outcome {
         Ok((hold, report)) => {
-            agent.snapshot.prepared(agent, hold);
+            agent.snapshot.settle(agent, Work::Prepare, hold, watchdog(agent, request));
             Ok(report)
         }
         Err(error) => {
@@ -63,23 +83,31 @@ pub(super) async fn prepare(
     }
 }
 
+fn watchdog(agent: &Agent, request: PrepareRequest) -> Duration {
+    let asked = request.watchdog_ms.map(|ms| Duration::from_millis(ms).clamp(SHORTEST_WATCHDOG, LONGEST_WATCHDOG));
+    asked.unwrap_or(agent.durations.watchdog)
+}
+
 async fn run(
     agent: &Arc<Agent>,
+    mut hold: Hold,
     request: PrepareRequest,
     caller: Option<ConnectionId>,
 ) -> Result<(Hold, PrepareReport), PrepareError> {
-    let mut steps = Steps::new(Duration::from_millis(request.budget_ms).min(MAX_BUDGET));
-    let mut hold = Hold::default();
-    let quiet = async { Ok((agent.snapshot.activity.quiet().await, Done::default())) };
-    hold.quiet = Some(steps.run("exclude", QUIET_LIMIT, quiet).await.ok_or(PrepareError::NotQuiet)?);
+    let budget = Duration::from_millis(request.budget_ms).min(MAX_BUDGET);
+    let mut steps = Steps::new(budget);
+    steps.keep_back(FACTS_LIMIT.min(budget / 4));
+    shut_out_work(&mut steps, agent, &mut hold).await?;
     close_connections(&mut steps, agent, caller).await;
     if let Some(guest) = &agent.guest {
-        if request.freeze {
-            freeze(&mut steps, guest, &mut hold).await;
+        if request.freeze && hold.frozen.is_none() {
+            freeze_cgroups(&mut steps, FREEZE_LIMIT, guest, &mut hold).await;
         }
-        disk_and_cache(&mut steps, guest, request).await;
+        disk_and_cache(&mut steps, &agent.snapshot.calls, guest, request, Limits::of(budget)).await;
     }
-    let facts = Facts::read();
+    steps.keep_back(Duration::ZERO);
+    let reading = agent.snapshot.calls.call("facts", || Ok(Facts::read()));
+    let facts = steps.run_quietly("facts", FACTS_LIMIT, reading).await.unwrap_or_default();
     let report = PrepareReport {
         steps: steps.into_reports(),
         vmcoreinfo: facts.vmcoreinfo,
@@ -90,6 +118,20 @@ async fn run(
         checked_free_pages: facts.checked_free_pages,
     };
     Ok((hold, report))
+}
+
+/// The one essential step. What a freeze holds already stays held.
+async fn shut_out_work(steps: &mut Steps, agent: &Agent, hold: &mut Hold) -> Result<(), PrepareError> {
+    let held = hold.quiet.take();
+    let quiet = async {
+        let quiet = match held {
+            Some(quiet) => quiet,
+            None => agent.snapshot.activity.quiet().await,
+        };
+        Ok((quiet, Done::default()))
+    };
+    hold.quiet = Some(steps.run("exclude", QUIET_LIMIT, quiet).await.ok_or(PrepareError::NotQuiet)?);
+    Ok(())
 }
 
 async fn close_connections(steps: &mut Steps, agent: &Agent, caller: Option<ConnectionId>) {
@@ -108,32 +150,22 @@ async fn close_connections(steps: &mut Steps, agent: &Agent, caller: Option<Conn
     steps.run("connections", CONNECTIONS_LIMIT, step).await;
 }
 
-async fn freeze(steps: &mut Steps, guest: &Guest, hold: &mut Hold) {
-    // Set before the attempt, so that a half-done freeze is undone by whoever drops the hold.
-    hold.frozen = Some(guest.cgroups.clone());
-    let step = async { freezer::freeze(&guest.cgroups).await.map(|()| ((), Done::default())) };
-    if steps.run("freeze", FREEZE_LIMIT, step).await.is_none() {
-        drop(Hold { frozen: hold.frozen.take(), quiet: None });
-    }
-}
-
-async fn disk_and_cache(steps: &mut Steps, guest: &Guest, request: PrepareRequest) {
+async fn disk_and_cache(steps: &mut Steps, calls: &Offload, guest: &Guest, request: PrepareRequest, limits: Limits) {
     let overlay = guest.overlay.clone();
-    let flushed =
-        steps.run("sync", MAX_BUDGET, async { blocking(move || sync(&overlay)).await.map(|done| ((), done)) }).await;
+    let flushed = steps.run_call("sync", limits.sync, calls, move || sync(&overlay)).await;
     if request.cache == CachePolicy::Drop {
-        if flushed.is_some() {
-            steps.run("cache", MAX_BUDGET, async { blocking(drop_cache).await.map(|done| ((), done)) }).await;
+        if flushed {
+            steps.run_call("cache", limits.cache, calls, drop_cache).await;
         } else {
             steps.skip("cache", "dirty pages were not flushed, so a drop would free little");
         }
     }
     if request.trim {
         let overlay = guest.overlay.clone();
-        steps.run("trim", MAX_BUDGET, async { blocking(move || trim(&overlay)).await.map(|done| ((), done)) }).await;
+        steps.run_call("trim", limits.trim, calls, move || trim(&overlay)).await;
     }
     // Last, since every step before frees pages.
-    steps.run("drain", DRAIN_LIMIT, async { blocking(per_cpu_lists::drain).await.map(|done| ((), done)) }).await;
+    steps.run_call("drain", DRAIN_LIMIT, calls, per_cpu_lists::drain).await;
 }
 
 fn open_directory(path: &Path) -> std::io::Result<std::fs::File> {

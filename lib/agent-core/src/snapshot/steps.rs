@@ -6,6 +6,8 @@ use std::time::Duration;
 use dormouse_agent_proto::control::{StepOutcome, StepReport};
 use tokio::time::Instant;
 
+use crate::offload::Offload;
+
 /// What a step that ended well has to say.
 #[derive(Debug, Default)]
 pub(super) struct Done {
@@ -17,16 +19,50 @@ pub(super) struct Done {
 #[derive(Debug)]
 pub(super) struct Steps {
     end: Instant,
+    /// What steps must leave of the time until then.
+    kept_back: Duration,
     reports: Vec<StepReport>,
 }
 
 impl Steps {
     pub(super) fn new(budget: Duration) -> Self {
-        Self { end: Instant::now() + budget, reports: Vec::new() }
+        Self { end: Instant::now() + budget, kept_back: Duration::ZERO, reports: Vec::new() }
+    }
+
+    /// From now on steps leave `time` of the budget.
+    pub(super) fn keep_back(&mut self, time: Duration) {
+        self.kept_back = time;
+    }
+
+    /// Runs a blocking system call as a step. True when it ended well; one that overran goes on unwatched, and until it ends a later
+    /// one of that name is not begun.
+    pub(super) async fn run_call(
+        &mut self,
+        name: &str,
+        limit: Duration,
+        calls: &Offload,
+        call: impl FnOnce() -> std::io::Result<Done> + Send + 'static,
+    ) -> bool {
+        let step = async { calls.call(name, call).await.map(|done| ((), done)) };
+        self.run(name, limit, step).await.is_some()
+    }
+
+    /// Runs `step` and reports it only when it did not end well.
+    pub(super) async fn run_quietly<T>(
+        &mut self,
+        name: &str,
+        limit: Duration,
+        step: impl Future<Output = std::io::Result<T>>,
+    ) -> Option<T> {
+        let value = self.run(name, limit, async { step.await.map(|value| (value, Done::default())) }).await;
+        if value.is_some() {
+            self.reports.pop();
+        }
+        value
     }
 
     /// Runs `step` for at most `limit` and at most what is left of the budget. `None` unless it ended well; a step that overran is
-    /// dropped, or goes on unwatched where it is a system call.
+    /// dropped.
     pub(super) async fn run<T>(
         &mut self,
         name: &str,
@@ -34,7 +70,8 @@ impl Steps {
         step: impl Future<Output = std::io::Result<(T, Done)>>,
     ) -> Option<T> {
         let begin = Instant::now();
-        let deadline = self.end.min(begin + limit);
+        let end = self.end.checked_sub(self.kept_back).unwrap_or(begin);
+        let deadline = end.min(begin + limit);
         if deadline <= begin {
             self.report(name, begin, StepOutcome::Skipped, 0, Some("no budget left".into()));
             return None;
@@ -70,13 +107,6 @@ impl Steps {
     }
 }
 
-/// Runs a blocking system call off the agent's thread. When the step is given up, the call goes on there.
-pub(super) async fn blocking<T: Send + 'static>(
-    call: impl FnOnce() -> std::io::Result<T> + Send + 'static,
-) -> std::io::Result<T> {
-    tokio::task::spawn_blocking(call).await.map_err(std::io::Error::other)?
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -106,6 +136,21 @@ mod tests {
         assert_eq!(begin.elapsed(), Duration::from_millis(150));
         let outcomes: Vec<_> = steps.into_reports().iter().map(|r| r.outcome).collect();
         assert_eq!(outcomes, [StepOutcome::Overran, StepOutcome::Overran, StepOutcome::Skipped]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_kept_back_is_there_for_the_last_step_and_a_quiet_one_shows_only_when_it_fails() {
+        let mut steps = Steps::new(Duration::from_millis(150));
+        steps.keep_back(Duration::from_millis(50));
+        assert_eq!(steps.run("greedy", Duration::from_secs(1), after(500)).await, None);
+        assert_eq!(steps.run("late", Duration::from_secs(1), after(1)).await, None);
+        steps.keep_back(Duration::ZERO);
+        let quiet = async |ms: u64| after(ms).await.map(|_| 7);
+        assert_eq!(steps.run_quietly("facts", Duration::from_secs(1), quiet(30)).await, Some(7));
+        assert_eq!(steps.run_quietly("facts", Duration::from_secs(1), quiet(30)).await, None);
+        let outcomes: Vec<_> = steps.into_reports().into_iter().map(|r| (r.name, r.outcome)).collect();
+        let [overran, skipped] = [StepOutcome::Overran, StepOutcome::Skipped];
+        assert_eq!(outcomes, [("greedy".into(), overran), ("late".into(), skipped), ("facts".into(), overran)]);
     }
 
     #[tokio::test]

@@ -14,6 +14,7 @@ mod files;
 mod filesystem;
 mod hostile;
 mod processes;
+mod restore;
 mod snapshot;
 mod support;
 mod watch;

@@ -13,6 +13,10 @@ use dormouse_agent_proto::proto::process::__buffa::oneof::process_selector::Sele
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+#[path = "kernel.rs"]
+mod kernel;
+use kernel::NotingKernel;
+
 /// Descriptors that each process may open.
 pub(crate) const OPEN_FILES: u64 = 300;
 
@@ -20,6 +24,7 @@ pub(crate) struct TestAgent {
     pub(crate) address: SocketAddr,
     pub(crate) home: PathBuf,
     pub(crate) rpc: AgentRpc,
+    pub(crate) kernel: NotingKernel,
     _dir: tempfile::TempDir,
 }
 
@@ -44,7 +49,7 @@ pub(crate) async fn agent() -> TestAgent {
     agent_with(Durations::default(), false).await
 }
 
-/// `guest` gives it an overlay directory and imitated cgroups in the test's directory.
+/// `guest` gives it an overlay directory, imitated cgroups and a root in the test's directory, and a kernel that only takes notes.
 pub(crate) async fn agent_with(durations: Durations, guest: bool) -> TestAgent {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path().join("home");
@@ -69,12 +74,19 @@ pub(crate) async fn agent_with(durations: Durations, guest: bool) -> TestAgent {
     options.group = dir.path().join("group");
     options.durations = durations;
     options.open_files = Some(OPEN_FILES);
-    options.guest = guest.then(|| Guest { overlay: home.clone(), cgroups });
+    std::fs::create_dir(dir.path().join("etc")).unwrap();
+    let kernel = NotingKernel::new(dir.path().join("user/cgroup.freeze"));
+    options.guest = guest.then(|| Guest {
+        overlay: home.clone(),
+        cgroups,
+        root: dir.path().to_owned(),
+        kernel: std::sync::Arc::new(kernel.clone()),
+    });
     let listener = listen(([127, 0, 0, 1], 0).into()).unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(serve(Agent::new(options), listener));
     let rpc = AgentRpc::new(format!("http://{address}").parse().unwrap(), []).unwrap();
-    TestAgent { address, home, rpc, _dir: dir }
+    TestAgent { address, home, rpc, kernel, _dir: dir }
 }
 
 impl TestAgent {
@@ -86,6 +98,11 @@ impl TestAgent {
     /// A file of the imitated cgroup of processes with a terminal.
     pub(crate) fn pty_cgroup_file(&self, name: &str) -> PathBuf {
         self.home.parent().unwrap().join("pty").join(name)
+    }
+
+    /// Where a guest's files are.
+    pub(crate) fn root(&self) -> &std::path::Path {
+        self.home.parent().unwrap()
     }
 
     /// One request on a connection of its own. `headers` are whole lines.
