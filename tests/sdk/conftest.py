@@ -90,6 +90,16 @@ async def done(value: Any) -> Any:
     return await value if inspect.isawaitable(value) else value
 
 
+async def feed(flavour, source, pid: int, chunks: list) -> None:
+    """Streams chunks to a process: sync in one call, async through an open handle."""
+    if not flavour.is_async:
+        source.stream_input(pid, chunks)
+        return
+    async with source.stream_input(pid) as stream:
+        for chunk in chunks:
+            await stream.send(chunk)
+
+
 @dataclass
 class Flavour:
     sandbox: Any

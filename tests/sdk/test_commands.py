@@ -3,7 +3,7 @@ import os
 import threading
 
 import pytest
-from conftest import done
+from conftest import done, feed
 from e2b import (
     AuthenticationException,
     CommandExitException,
@@ -70,13 +70,8 @@ async def test_input_is_fed_until_it_is_closed(sandbox):
 async def test_input_is_streamed_in_order(flavour):
     commands = flavour.sandbox.commands
     chunks = [f"{n}\n" for n in range(500)]
-
-    async def asynchronous():
-        for chunk in chunks:
-            yield chunk
-
     cat = await done(commands.run("cat", background=True, stdin=True))
-    await done(commands.stream_input(cat.pid, asynchronous() if flavour.is_async else chunks))
+    await feed(flavour, commands, cat.pid, chunks)
     await done(commands.close_stdin(cat.pid))
     assert (await done(cat.wait())).stdout == "".join(chunks)
 

@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from conftest import done
+from conftest import done, feed
 from e2b import CommandExitException, PtySize
 
 
@@ -38,13 +38,7 @@ async def test_a_terminal_talks_and_has_its_size(flavour, tmp_path):
 async def test_a_terminal_is_resized_and_fed_by_a_stream(flavour):
     terminal = await Terminal(flavour).open()
     await done(terminal.pty.resize(terminal.handle.pid, PtySize(rows=11, cols=33)))
-    chunks = [b"stty ", b"size\n", b"exit\n"]
-
-    async def asynchronous():
-        for chunk in chunks:
-            yield chunk
-
-    await done(terminal.pty.stream_input(terminal.handle.pid, asynchronous() if flavour.is_async else chunks))
+    await feed(flavour, terminal.pty, terminal.handle.pid, [b"stty ", b"size\n", b"exit\n"])
     await terminal.end()
     assert b"11 33" in terminal.output
 

@@ -11,8 +11,8 @@ use crate::proto::process::ProcessClient;
 /// Both services of one agent, reached at one base address.
 ///
 /// Cheap to clone; clones share a connection pool. Calls have no deadline of their own: give one with [`CallOptions`].
-/// On `Start`, the header `connect-timeout-ms` is the process's time limit: the agent kills it then and the stream still ends with
-/// `end`. [`CallOptions::with_timeout`] sends that header too, but gives up the stream itself at the same moment.
+/// On `Start`, the header `connect-timeout-ms` is the process's time limit: the agent kills it then, and the stream ends, after its
+/// output, with `deadline_exceeded`. [`CallOptions::with_timeout`] sends that header too, but gives up the stream at the same moment.
 ///
 /// ```no_run
 /// use dormouse_agent_proto::client::AgentRpc;

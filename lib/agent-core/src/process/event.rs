@@ -21,27 +21,29 @@ pub(super) struct End {
     exited: bool,
     status: String,
     error: Option<String>,
+    /// Its time limit had passed, so it was killed.
+    pub(super) overdue: bool,
 }
 
 impl End {
     pub(super) fn of(status: std::process::ExitStatus) -> Self {
         use std::os::unix::process::ExitStatusExt;
         match status.code() {
-            Some(0) => Self { exit_code: 0, exited: true, status: "exit status 0".into(), error: None },
+            Some(0) => Self { exit_code: 0, exited: true, status: "exit status 0".into(), error: None, overdue: false },
             Some(code) => {
                 let status = format!("exit status {code}");
-                Self { exit_code: code, exited: true, error: Some(status.clone()), status }
+                Self { exit_code: code, exited: true, error: Some(status.clone()), status, overdue: false }
             }
             None => {
                 let status = format!("signal: {}", signal_name(status.signal().unwrap_or(0)));
-                Self { exit_code: -1, exited: false, error: Some(status.clone()), status }
+                Self { exit_code: -1, exited: false, error: Some(status.clone()), status, overdue: false }
             }
         }
     }
 
     /// The agent could not learn how it ended.
     pub(super) fn unknown(error: &std::io::Error) -> Self {
-        Self { exit_code: -1, exited: false, status: "unknown".into(), error: Some(error.to_string()) }
+        Self { exit_code: -1, exited: false, status: "unknown".into(), error: Some(error.to_string()), overdue: false }
     }
 }
 
@@ -82,7 +84,7 @@ impl From<Event> for ProcessEvent {
                 DataEvent { output: Some(output(source, &bytes)), ..Default::default() }.into()
             }
             Event::KeepAlive => KeepAlive::default().into(),
-            Event::End(End { exit_code, exited, status, error }) => {
+            Event::End(End { exit_code, exited, status, error, overdue: _ }) => {
                 EndEvent { exit_code, exited, status, error, ..Default::default() }.into()
             }
         };

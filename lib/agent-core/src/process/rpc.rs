@@ -15,7 +15,7 @@ use http::HeaderMap;
 
 use super::running::Running;
 use super::start::{start, terminal_size};
-use super::stream::events;
+use super::stream::{events, events_of_own};
 use crate::agent::Agent;
 use crate::identity::{User, basic_user};
 use crate::server::keepalive;
@@ -68,8 +68,7 @@ impl Process for ProcessRpc {
     ) -> ServiceResult<ServiceStream<StartResponse>> {
         let user = self.user(context.headers())?;
         let follower = start(&self.agent, request.to_owned_message(), &user, context.time_remaining()).await?;
-        // The limit is the process's: it is killed then, and its end is still told.
-        Response::ok(events(follower, keepalive(context.headers()), None))
+        Response::ok(events_of_own(follower, keepalive(context.headers())))
     }
 
     async fn connect(

@@ -1,5 +1,6 @@
 //! One process from start to end.
 
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -136,7 +137,7 @@ impl Running {
             .into_iter()
             .map(|(source, endpoint)| tokio::spawn(Arc::clone(self).pump(source, endpoint)))
             .collect();
-        let status = self.wait(&mut child, limit).await;
+        let (status, overdue) = self.wait(&mut child, limit).await;
         children.reaped(self.pid);
         self.ended.send_replace(true);
         for pump in pumps {
@@ -144,18 +145,26 @@ impl Running {
             let _ = pump.await;
         }
         *self.input.lock().unwrap_or_else(PoisonError::into_inner) = Input::None;
-        self.output.end(status.map_or_else(|error| End::unknown(&error), End::of)).await;
+        let mut end = status.map_or_else(|error| End::unknown(&error), End::of);
+        end.overdue = overdue;
+        self.output.end(end).await;
     }
 
-    async fn wait(&self, child: &mut Child, limit: Option<Duration>) -> std::io::Result<std::process::ExitStatus> {
+    /// How it ended, and whether its time limit had passed by then.
+    async fn wait(&self, child: &mut Child, limit: Option<Duration>) -> (std::io::Result<ExitStatus>, bool) {
         if let Some(limit) = limit {
             match tokio::time::timeout(limit, child.wait()).await {
-                Ok(status) => return status,
+                Ok(status) => return (status, false),
                 // Not reaped yet, so the pid is still its own.
-                Err(_) => self.signal(Signal::KILL)?,
+                Err(_) => {
+                    if let Err(error) = self.signal(Signal::KILL) {
+                        return (Err(error), true);
+                    }
+                }
             }
+            return (child.wait().await, true);
         }
-        child.wait().await
+        (child.wait().await, false)
     }
 
     async fn pump(self: Arc<Self>, source: Source, endpoint: Endpoint) {

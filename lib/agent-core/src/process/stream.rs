@@ -2,12 +2,29 @@
 
 use std::time::Duration;
 
-use connectrpc::ServiceStream;
+use connectrpc::{ConnectError, ServiceStream};
 use futures_util::stream;
 use tokio::sync::mpsc::Receiver;
 
 use super::event::Event;
 use crate::server::event_stream;
+
+/// Events for the client that started the process and set its time limit: past it, `deadline_exceeded` comes in the place of the end.
+pub(super) fn events_of_own<M: From<Event> + Send + 'static>(
+    follower: Receiver<Event>,
+    idle: Duration,
+) -> ServiceStream<M> {
+    let messages = stream::unfold(follower, |mut follower| async move {
+        let message = match follower.recv().await? {
+            Event::End(end) if end.overdue => {
+                Err(ConnectError::deadline_exceeded("the time limit has passed, the process was killed"))
+            }
+            event => Ok(M::from(event)),
+        };
+        Some((message, follower))
+    });
+    event_stream(messages, idle, None, || M::from(Event::KeepAlive))
+}
 
 /// Events as messages of a stream, with signs of life between them. After `limit` the stream ends with an error; the process goes on.
 pub(super) fn events<M: From<Event> + Send + 'static>(
@@ -26,7 +43,6 @@ pub(super) fn events<M: From<Event> + Send + 'static>(
 mod tests {
     use super::*;
     use crate::process::event::Source;
-    use connectrpc::ConnectError;
     use dormouse_agent_proto::process::StartResponse;
     use dormouse_agent_proto::process::process_event::Event as Told;
     use futures_util::StreamExt;

@@ -2,7 +2,7 @@
 
 use connectrpc::ErrorCode;
 use dormouse_agent_proto::client::CallOptions;
-use dormouse_agent_proto::process::{ListRequest, SendSignalRequest, Signal, StartRequest};
+use dormouse_agent_proto::process::{ConnectRequest, ListRequest, SendSignalRequest, Signal, StartRequest};
 
 use crate::support::{agent, by_pid, by_tag, eventually, live, shell};
 
@@ -31,12 +31,18 @@ async fn a_signal_reaches_the_whole_group() {
 }
 
 #[tokio::test]
-async fn a_timeout_kills_the_whole_group_and_the_end_is_still_told() {
+async fn a_timeout_kills_the_whole_group_and_its_client_learns_why() {
     let agent = agent().await;
     let options = CallOptions::default().with_header("connect-timeout-ms", "1500");
-    let ran = agent.run_with(shell("sleep 300 & echo $!; wait"), options).await.unwrap();
-    assert_eq!((ran.exit_code, ran.status.as_str()), (Some(-1), "signal: killed"));
-    let grandchild = format!("/proc/{}/stat", ran.stdout.trim());
+    let mut request = shell("sleep 300 & echo $! > grandchild; wait");
+    request.tag = Some("late".into());
+    let error = agent.run_with(request, options).await.unwrap_err();
+    assert_eq!(error.code, ErrorCode::DeadlineExceeded);
+    let attach = ConnectRequest { process: by_tag("late").into(), ..Default::default() };
+    let attached = live!(agent.rpc.process.connect(attach)).end().await;
+    assert_eq!((attached.exit_code, attached.status.as_str()), (Some(-1), "signal: killed"));
+    let pid = std::fs::read_to_string(agent.home.join("grandchild")).unwrap();
+    let grandchild = format!("/proc/{}/stat", pid.trim());
     eventually("the grandchild is dead", async || {
         std::fs::read_to_string(&grandchild).map_or(true, |stat| stat.contains(") Z "))
     })
