@@ -18,9 +18,10 @@ fn runtime() -> std::io::Result<Runtime> {
 
 /// As PID 1. Returns only when the guest could not be powered off after a failure.
 pub(crate) fn guest() {
-    let result = boot::boot().map_err(anyhow::Error::from).and_then(|guest| {
+    let result = boot::boot().map_err(anyhow::Error::from).and_then(|booted| {
         let mut options = AgentOptions::plain("user");
-        options.guest = Some(guest);
+        options.guest = Some(booted.guest);
+        options.guest_addresses = booted.addresses;
         let listen = SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT));
         runtime()?.block_on(run(options, listen, || boot::log("ready")))
     });

@@ -1,5 +1,6 @@
 //! The agent as a whole: its options and the subsystems that requests share.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use crate::cgroups::Cgroups;
 use crate::identity::UserDatabase;
 use crate::init::Settings;
 use crate::kernel::GuestKernel;
+use crate::ports::Ports;
 use crate::process::{Children, Registry};
 use crate::server::Connections;
 use crate::snapshot::Snapshot;
@@ -70,6 +72,8 @@ pub struct AgentOptions {
     pub default_user: String,
     /// `None` runs as a plain process: no clock, host name, random pool, cgroup or disk is touched.
     pub guest: Option<Guest>,
+    /// Addresses on which servers of the loopback are made reachable: the guest's own. None means that nothing is forwarded.
+    pub guest_addresses: Vec<IpAddr>,
     /// User database.
     pub passwd: PathBuf,
     /// Group database.
@@ -86,6 +90,7 @@ impl AgentOptions {
         Self {
             default_user: default_user.into(),
             guest: None,
+            guest_addresses: Vec::new(),
             passwd: "/etc/passwd".into(),
             group: "/etc/group".into(),
             open_files: None,
@@ -106,6 +111,7 @@ pub struct Agent {
     pub(crate) watchers: Watchers,
     pub(crate) snapshot: Snapshot,
     pub(crate) connections: Arc<Connections>,
+    pub(crate) ports: Arc<Ports>,
     pub(crate) durations: Durations,
 }
 
@@ -127,6 +133,7 @@ impl Agent {
             processes: Registry::new(Children::default(), options.durations.late_connect),
             snapshot: Snapshot::default(),
             connections: Arc::new(Connections::new(connection_limit())),
+            ports: Arc::new(Ports::new(options.guest_addresses)),
             durations: options.durations,
             guest: options.guest,
             open_files: options.open_files,

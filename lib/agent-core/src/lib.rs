@@ -13,6 +13,7 @@ mod identity;
 mod init;
 mod kernel;
 mod offload;
+mod ports;
 mod process;
 mod server;
 mod snapshot;

@@ -87,8 +87,13 @@ impl Agent {
     /// Asks the guest to get ready for a snapshot, and for its report.
     pub(crate) async fn prepare(&self, cache: CachePolicy, limits: &Limits) -> Result<PrepareReport> {
         let budget_ms = u32::try_from(limits.prepare.as_millis()).unwrap_or(u32::MAX);
-        let request =
-            PrepareRequest { cache, trim: true, freeze: true, budget_ms: budget_ms.into(), watchdog_ms: None };
+        let request = PrepareRequest {
+            cache,
+            trim: true,
+            freeze: true,
+            budget_ms: budget_ms.into(),
+            ..PrepareRequest::default()
+        };
         let within = limits.prepare + limits.agent_grace;
         let body = self.post("prepare", "/snapshot/prepare", &request, true, within).await?;
         serde_json::from_slice(&body)

@@ -4,7 +4,7 @@ mod init;
 mod prepare;
 
 pub use init::{InitRequest, MAX_ENTROPY_BYTES};
-pub use prepare::{CachePolicy, PrepareReport, PrepareRequest, StepOutcome, StepReport};
+pub use prepare::{CachePolicy, ConnectionPolicy, PrepareReport, PrepareRequest, StepOutcome, StepReport};
 
 /// TCP port of the agent.
 pub const AGENT_PORT: u16 = 49983;

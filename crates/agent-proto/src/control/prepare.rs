@@ -13,6 +13,17 @@ pub enum CachePolicy {
     Drop,
 }
 
+/// What becomes of user processes' connections to outside when a restore follows. Connections within the guest always stay.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ConnectionPolicy {
+    /// They are ended: forks would go on with the same TCP sequence numbers, and a program whose peer is gone would wait for ever.
+    #[default]
+    Cut,
+    /// They stay, for a host that keeps the other ends and restores once.
+    Keep,
+}
+
 /// Body of `POST /snapshot/prepare`. An empty body means all defaults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -23,6 +34,8 @@ pub struct PrepareRequest {
     pub trim: bool,
     /// Freeze user processes until restore or abort.
     pub freeze: bool,
+    /// Connections of user processes to outside.
+    pub connections: ConnectionPolicy,
     /// Time for all steps together, in milliseconds.
     pub budget_ms: u64,
     /// The prepare is undone when nothing ends it for so long, in milliseconds; clamped to between 100 ms and 10 min. Absent means the
@@ -33,7 +46,14 @@ pub struct PrepareRequest {
 
 impl Default for PrepareRequest {
     fn default() -> Self {
-        Self { cache: CachePolicy::Keep, trim: false, freeze: false, budget_ms: 10_000, watchdog_ms: None }
+        Self {
+            cache: CachePolicy::Keep,
+            trim: false,
+            freeze: false,
+            connections: ConnectionPolicy::Cut,
+            budget_ms: 10_000,
+            watchdog_ms: None,
+        }
     }
 }
 

@@ -12,6 +12,7 @@ mod rootfs;
 
 pub use console::log;
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -46,8 +47,17 @@ impl<T, E: Into<std::io::Error>> Doing<T> for Result<T, E> {
     }
 }
 
+/// A booted guest.
+#[derive(Clone, Debug)]
+pub struct Booted {
+    /// What the agent may do to it.
+    pub guest: Guest,
+    /// Its addresses other than the loopback's.
+    pub addresses: Vec<IpAddr>,
+}
+
 /// Boots. To be called once, first thing, by a process that is PID 1 of a guest in its initramfs.
-pub fn boot() -> Result<Guest, BootError> {
+pub fn boot() -> Result<Booted, BootError> {
     mounts::early()?;
     let cmdline = Cmdline::parse(&std::fs::read_to_string("/proc/cmdline").doing(|| "read /proc/cmdline".into())?);
     modules::load_all(Path::new("/dormouse"))?;
@@ -59,7 +69,9 @@ pub fn boot() -> Result<Guest, BootError> {
     network::configure(&cmdline)?;
     let cgroups = cgroups::make(Path::new(CGROUPS), log).doing(|| format!("make cgroups in {CGROUPS}"))?;
     protect_from_oom();
-    Ok(Guest { overlay: PathBuf::from(OVERLAY), cgroups, root: PathBuf::from("/"), kernel: Arc::new(Linux) })
+    let guest = Guest { overlay: PathBuf::from(OVERLAY), cgroups, root: PathBuf::from("/"), kernel: Arc::new(Linux) };
+    let addresses = cmdline.ip.into_iter().map(|ip| ip.address.into()).collect();
+    Ok(Booted { guest, addresses })
 }
 
 /// PID 1 is never killed, but its memory would count; children take the score back.

@@ -1,6 +1,7 @@
 //! The agent's own server connections, tracked so that a snapshot catches none of them unawares, and bounded.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,6 +24,7 @@ pub(super) enum Order {
 #[derive(Debug)]
 struct Open {
     orders: watch::Sender<Order>,
+    peer: SocketAddr,
     /// When it last became idle, on a clock of its own; `None` while a request is answered.
     idle_since: Option<u64>,
 }
@@ -46,7 +48,7 @@ impl Connections {
 
     /// Takes a new connection in. At the limit it takes the place of the one that has been idle for longest, where a client that
     /// has not sent a whole head yet is idle; `None` when none is.
-    pub(super) fn register(&self) -> Option<(ConnectionId, watch::Receiver<Order>)> {
+    pub(super) fn register(&self, peer: SocketAddr) -> Option<(ConnectionId, watch::Receiver<Order>)> {
         let now = self.tick();
         let id = ConnectionId(now);
         let (orders, receiver) = watch::channel(Order::Serve);
@@ -57,7 +59,7 @@ impl Connections {
                     evicted.orders.send_replace(Order::Abort);
                 }
             }
-            open.insert(id, Open { orders, idle_since: Some(now) });
+            open.insert(id, Open { orders, peer, idle_since: Some(now) });
             Some((id, receiver))
         })
     }
@@ -68,6 +70,11 @@ impl Connections {
 
     fn with<T>(&self, f: impl FnOnce(&mut HashMap<ConnectionId, Open>) -> T) -> T {
         f(&mut self.open.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Address of the other end.
+    pub(crate) fn peer(&self, id: ConnectionId) -> Option<SocketAddr> {
+        self.with(|open| open.get(&id).map(|one| one.peer))
     }
 
     fn set_idle(&self, id: ConnectionId, idle_since: Option<u64>) {
@@ -125,19 +132,21 @@ impl Drop for Answering {
 mod tests {
     use super::*;
 
+    const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 1);
+
     #[test]
     fn at_the_limit_the_longest_idle_one_makes_room_and_busy_ones_stay() {
         let connections = Arc::new(Connections::new(3));
-        let [(a, to_a), (b, to_b), (c, to_c)] = [(); 3].map(|()| connections.register().unwrap());
+        let [(a, to_a), (b, to_b), (c, to_c)] = [(); 3].map(|()| connections.register(PEER).unwrap());
         drop(connections.answering(a));
         let busy = connections.answering(c);
-        let (_, to_d) = connections.register().unwrap();
+        let (_, to_d) = connections.register(PEER).unwrap();
         assert_eq!(
             [&to_a, &to_b, &to_c, &to_d].map(|to| *to.borrow()),
             [Order::Serve, Order::Abort, Order::Serve, Order::Serve]
         );
         connections.forget(b);
-        connections.register().unwrap();
+        connections.register(PEER).unwrap();
         assert_eq!((*to_a.borrow(), *to_c.borrow()), (Order::Abort, Order::Serve), "a was used after d came");
         assert_eq!(connections.count_but(None), 3);
         drop(busy);
@@ -146,10 +155,10 @@ mod tests {
     #[test]
     fn when_all_are_busy_a_new_one_is_refused() {
         let connections = Arc::new(Connections::new(1));
-        let (id, _orders) = connections.register().unwrap();
+        let (id, _orders) = connections.register(PEER).unwrap();
         let busy = connections.answering(id);
-        assert!(connections.register().is_none());
+        assert!(connections.register(PEER).is_none());
         drop(busy);
-        assert!(connections.register().is_some());
+        assert!(connections.register(PEER).is_some());
     }
 }

@@ -41,11 +41,15 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Serves `agent` on `listener` until the future is dropped. Connections go on in tasks of their own.
 pub async fn serve(agent: Arc<Agent>, listener: TcpListener) {
     let routes = routes(Arc::clone(&agent));
+    if let Ok(own) = listener.local_addr() {
+        agent.ports.set_own(own.port());
+    }
+    agent.ports.start();
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 // Dropping it closes it.
-                let Some((id, orders)) = agent.connections.register() else { continue };
+                let Some((id, orders)) = agent.connections.register(peer) else { continue };
                 let (agent, routes) = (Arc::clone(&agent), routes.clone());
                 tokio::spawn(async move {
                     connection(stream, routes, &agent, id, orders).await;

@@ -14,6 +14,7 @@ use crate::agent::Agent;
 use crate::files::{download, upload};
 use crate::filesystem::FilesystemRpc;
 use crate::init::init;
+use crate::ports;
 use crate::process::ProcessRpc;
 use crate::snapshot::{abort, freeze, health, prepare, refuse_while_prepared, unfreeze};
 
@@ -29,6 +30,8 @@ pub(super) fn routes(agent: Arc<Agent>) -> Router {
     let limits = Limits::default().with_max_request_body_size(MAX_MESSAGE).with_max_message_size(MAX_MESSAGE);
     let user = Router::new()
         .route("/files", get(download).post(upload).layer(DefaultBodyLimit::disable()))
+        .route("/ports", get(ports::list))
+        .route("/ports/events", get(ports::events))
         .fallback_service(ConnectRpcService::new(rpc).with_limits(limits))
         .layer(from_fn_with_state(Arc::clone(&agent), refuse_while_prepared));
     let control = Router::new()

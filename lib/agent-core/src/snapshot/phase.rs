@@ -24,6 +24,7 @@ pub(super) enum Work {
     Freeze,
     Prepare,
 }
+use crate::ports::Ports;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
@@ -50,11 +51,14 @@ impl Phase {
     }
 }
 
-/// What a frozen or prepared agent holds, let go by dropping. Frozen processes thaw first, then work may begin again.
+/// What a frozen or prepared agent holds, let go by dropping. Frozen processes thaw first, then work may begin again
+/// and ports are looked for again.
 #[derive(Debug, Default)]
 pub(super) struct Hold {
     pub(super) frozen: Option<Cgroups>,
     pub(super) quiet: Option<Quiet>,
+    /// Stopped; started anew at the end.
+    pub(super) ports: Option<Arc<Ports>>,
 }
 
 impl Hold {
@@ -69,6 +73,10 @@ impl Hold {
 impl Drop for Hold {
     fn drop(&mut self) {
         self.thaw();
+        if let Some(ports) = &self.ports {
+            ports.forget_captured();
+            ports.start();
+        }
     }
 }
 

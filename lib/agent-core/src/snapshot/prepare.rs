@@ -26,6 +26,7 @@ const SHORTEST_WATCHDOG: Duration = Duration::from_millis(100);
 const LONGEST_WATCHDOG: Duration = Duration::from_secs(600);
 const QUIET_LIMIT: Duration = Duration::from_secs(2);
 const CONNECTIONS_LIMIT: Duration = Duration::from_millis(250);
+const PORTS_LIMIT: Duration = Duration::from_millis(500);
 const FREEZE_LIMIT: Duration = Duration::from_secs(2);
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 /// Kept back for what the report tells about the kernel, since without it the host cannot know which pages are free.
@@ -99,12 +100,14 @@ async fn run(
     steps.keep_back(FACTS_LIMIT.min(budget / 4));
     shut_out_work(&mut steps, agent, &mut hold).await?;
     close_connections(&mut steps, agent, caller).await;
+    stop_ports(&mut steps, agent, &mut hold).await;
     if let Some(guest) = &agent.guest {
         if request.freeze && hold.frozen.is_none() {
             freeze_cgroups(&mut steps, FREEZE_LIMIT, guest, &mut hold).await;
         }
         disk_and_cache(&mut steps, &agent.snapshot.calls, guest, request, Limits::of(budget)).await;
     }
+    agent.ports.note_captured(request.connections);
     steps.keep_back(Duration::ZERO);
     let reading = agent.snapshot.calls.call("facts", || Ok(Facts::read()));
     let facts = steps.run_quietly("facts", FACTS_LIMIT, reading).await.unwrap_or_default();
@@ -137,17 +140,25 @@ async fn shut_out_work(steps: &mut Steps, agent: &Agent, hold: &mut Hold) -> Res
 async fn close_connections(steps: &mut Steps, agent: &Agent, caller: Option<ConnectionId>) {
     let step = async {
         agent.connections.finish_all_but(caller);
-        // Idle ones close at once; one with an answer under way may stay, and is cut off at restore.
-        let begin = tokio::time::Instant::now();
-        let mut left = agent.connections.count_but(caller);
-        while left > 0 && begin.elapsed() < CONNECTIONS_LIMIT / 5 {
+        while agent.connections.count_but(caller) > 0 {
             tokio::time::sleep(COUNT_EVERY).await;
-            left = agent.connections.count_but(caller);
         }
-        let detail = (left > 0).then(|| format!("{left} busy connections stay open"));
-        Ok(((), Done { bytes: 0, detail }))
+        Ok(((), Done::default()))
     };
-    steps.run("connections", CONNECTIONS_LIMIT, step).await;
+    if steps.run("connections", CONNECTIONS_LIMIT, step).await.is_none() {
+        // Their other ends would wait for ever for an answer from a guest that is gone.
+        agent.connections.abort_all_but(caller);
+    }
+}
+
+async fn stop_ports(steps: &mut Steps, agent: &Agent, hold: &mut Hold) {
+    // Set before the attempt, so that whoever drops the hold starts them again.
+    hold.ports = Some(Arc::clone(&agent.ports));
+    let step = async {
+        agent.ports.stop().await;
+        Ok(((), Done { bytes: 0, detail: Some(agent.ports.summary()) }))
+    };
+    steps.run("ports", PORTS_LIMIT, step).await;
 }
 
 async fn disk_and_cache(steps: &mut Steps, calls: &Offload, guest: &Guest, request: PrepareRequest, limits: Limits) {

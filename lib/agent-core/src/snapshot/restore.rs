@@ -25,9 +25,19 @@ pub(crate) fn finish_restore(
     caller: Option<ConnectionId>,
 ) {
     if agent.snapshot.begin_life(generation, ending.is_some()) {
+        end_captured(agent, caller);
         agent.connections.abort_all_but(caller);
     }
     drop(ending);
+}
+
+/// Destroys the connections that the snapshot caught, except the caller's.
+fn end_captured(agent: &Agent, caller: Option<ConnectionId>) {
+    let kept = caller.and_then(|caller| agent.connections.peer(caller));
+    let (noted, failed) = agent.ports.destroy_captured(kept);
+    if failed > 0 {
+        crate::boot::log(&format!("{failed} of {noted} connections from before the snapshot were not destroyed"));
+    }
 }
 
 /// Undoes the prepare of `round`, if nothing has ended it: most likely no snapshot followed.

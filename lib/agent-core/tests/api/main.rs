@@ -13,6 +13,7 @@ mod ending;
 mod files;
 mod filesystem;
 mod hostile;
+mod ports;
 mod processes;
 mod restore;
 mod snapshot;

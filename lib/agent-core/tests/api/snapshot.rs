@@ -5,10 +5,11 @@ use std::time::Duration;
 use connectrpc::ErrorCode;
 use dormouse_agent_core::Durations;
 use dormouse_agent_proto::control::{PrepareReport, StepOutcome};
+use dormouse_agent_proto::process::{CloseStdinRequest, ConnectRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{TestAgent, agent, agent_with, eventually, live, shell};
+use crate::support::{TestAgent, agent, agent_with, by_tag, eventually, live, shell};
 
 const JSON: &str = "accept: application/json";
 
@@ -38,7 +39,7 @@ async fn the_report_lists_the_steps_in_their_order() {
     let agent = agent_with(Durations::default(), true).await;
     let report = prepare(&agent, r#"{"freeze":true,"trim":true}"#).await;
     let names: Vec<_> = report.steps.iter().map(|step| step.name.as_str()).collect();
-    assert_eq!(names, ["exclude", "connections", "freeze", "sync", "trim", "drain"]);
+    assert_eq!(names, ["exclude", "connections", "ports", "freeze", "sync", "trim", "drain"]);
     for step in report.steps.iter().filter(|step| step.name != "trim") {
         assert_eq!(step.outcome, StepOutcome::Ok, "{step:?}");
     }
@@ -191,30 +192,22 @@ async fn prepare_closes_idle_connections_but_not_the_callers() {
 }
 
 #[tokio::test]
-async fn a_stream_that_was_open_across_a_snapshot_ends_at_restore_with_an_error() {
-    let agent = agent().await;
-    let mut stream = agent.rpc.process.start(shell("sleep 20")).await.unwrap();
-    assert!(stream.message().await.unwrap().is_some());
-    prepare(&agent, "").await;
-    assert_eq!(agent.post("/init", r#"{"generation":2}"#).await.status, 204);
-    let ended = tokio::time::timeout(Duration::from_secs(2), stream.message()).await.expect("at once");
-    assert!(ended.is_err());
-    assert_eq!(agent.sh("echo on").await.stdout, "on\n");
-}
-
-#[tokio::test]
-async fn an_aborted_prepare_leaves_open_streams_alone() {
+async fn a_stream_that_is_open_at_a_snapshot_ends_with_an_error_and_its_process_lives() {
     let agent = agent().await;
     let mut request = shell("read line; echo \"got $line\"");
     request.stdin = Some(true);
     request.tag = Some("t".into());
-    let live = live!(agent.rpc.process.start(request));
-    prepare(&agent, "").await;
-    agent.post("/snapshot/abort", "").await;
-    let close = dormouse_agent_proto::process::CloseStdinRequest {
-        process: crate::support::by_tag("t").into(),
-        ..Default::default()
-    };
+    let mut stream = agent.rpc.process.start(request).await.unwrap();
+    assert!(stream.message().await.unwrap().is_some());
+    let report = prepare(&agent, "").await;
+    let step = report.steps.iter().find(|step| step.name == "connections").unwrap();
+    assert_eq!(step.outcome, StepOutcome::Overran, "it had the time left to finish");
+    let ended = tokio::time::timeout(Duration::from_secs(10), stream.message()).await.expect("at once");
+    assert!(ended.is_err());
+    assert_eq!(agent.post("/init", r#"{"generation":2}"#).await.status, 204);
+    let attach = ConnectRequest { process: by_tag("t").into(), ..Default::default() };
+    let live = live!(agent.rpc.process.connect(attach));
+    let close = CloseStdinRequest { process: by_tag("t").into(), ..Default::default() };
     agent.rpc.process.close_stdin(close).await.unwrap();
     assert_eq!(live.end().await.stdout, "got \n");
 }

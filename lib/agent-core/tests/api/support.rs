@@ -1,6 +1,6 @@
 //! A real agent on an ephemeral port, and the smallest HTTP client that shows everything.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use connectrpc::ConnectError;
@@ -51,6 +51,15 @@ pub(crate) async fn agent() -> TestAgent {
 
 /// `guest` gives it an overlay directory, imitated cgroups and a root in the test's directory, and a kernel that only takes notes.
 pub(crate) async fn agent_with(durations: Durations, guest: bool) -> TestAgent {
+    start(durations, guest, None).await
+}
+
+/// An agent that makes servers of the loopback reachable on `address`.
+pub(crate) async fn agent_at(address: IpAddr) -> TestAgent {
+    start(Durations::default(), false, Some(address)).await
+}
+
+async fn start(durations: Durations, guest: bool, address: Option<IpAddr>) -> TestAgent {
     let dir = tempfile::tempdir().unwrap();
     let home = dir.path().join("home");
     std::fs::create_dir(&home).unwrap();
@@ -73,6 +82,7 @@ pub(crate) async fn agent_with(durations: Durations, guest: bool) -> TestAgent {
     options.passwd = dir.path().join("passwd");
     options.group = dir.path().join("group");
     options.durations = durations;
+    options.guest_addresses = address.into_iter().collect();
     options.open_files = Some(OPEN_FILES);
     std::fs::create_dir(dir.path().join("etc")).unwrap();
     let kernel = NotingKernel::new(dir.path().join("user/cgroup.freeze"));

@@ -27,12 +27,12 @@ pub(crate) const MODULES_FOLDER: &str = "modules";
 pub(crate) const MODULES_LIST: &str = "modules.list";
 
 /// Changes when the way the kernel part is made changes.
-const VERSION: &str = "kernel 1";
+const VERSION: &str = "kernel 2";
 /// Without these no sandbox runs.
 const REQUIRED: [&str; 4] = ["virtio_pci", "virtio_blk", "virtio_net", "overlay"];
 /// What makes a sandbox better where the kernel has it: entropy, memory given back, fresh random numbers in each fork,
-/// and a fast checksum for ext4.
-const OPTIONAL: [&str; 4] = ["virtio_rng", "virtio_balloon", "vmgenid", "crc32c_intel"];
+/// a fast checksum for ext4, and lists of sockets.
+const OPTIONAL: [&str; 6] = ["virtio_rng", "virtio_balloon", "vmgenid", "crc32c_intel", "inet_diag", "tcp_diag"];
 /// Needed, but built into many kernels without being listed as such.
 const FILESYSTEM: &str = "ext4";
 

@@ -1,0 +1,20 @@
+//! TCP ports of the guest: which ones have a server, and how a server that listens on the loopback only is reached from outside.
+//!
+//! A scan (netlink, else /proc) gives the listening sockets; the difference to the scan before is published and decides which
+//! forwarders are wanted. Everything stops for a snapshot and starts anew after it, so that no forwarder of an earlier life is left.
+
+mod board;
+mod captured;
+mod destroyed;
+mod forward;
+mod forwarders;
+mod owner;
+mod proc_net;
+mod routes;
+mod scan;
+mod sock_diag;
+mod socket;
+mod subsystem;
+
+pub(crate) use routes::{events, list};
+pub(crate) use subsystem::Ports;
