@@ -5,7 +5,14 @@ use std::io;
 use dormouse_guest_mem::PAGE_SIZE;
 use zstd::bulk::{Compressor, Decompressor};
 
-use crate::format::FrameEntry;
+/// How frames are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Codec {
+    /// zstd at the level that the options name.
+    Zstd,
+    /// lz4 (block format): larger, but quicker to read.
+    Lz4,
+}
 
 /// How a frame's pages are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,6 +20,7 @@ use crate::format::FrameEntry;
 pub(crate) enum Encoding {
     Raw = 1,
     Zstd = 2,
+    Lz4 = 3,
 }
 
 impl Encoding {
@@ -21,7 +29,34 @@ impl Encoding {
     }
 
     pub(crate) fn from_code(code: u8) -> Option<Self> {
-        [Self::Raw, Self::Zstd].into_iter().find(|encoding| encoding.code() == code)
+        [Self::Raw, Self::Zstd, Self::Lz4].into_iter().find(|encoding| encoding.code() == code)
+    }
+}
+
+/// A frame in a file: where it lies, and what it must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CodedFrame {
+    /// Where its stored bytes start in the file.
+    pub(crate) offset: u64,
+    pub(crate) stored_len: u32,
+    pub(crate) pages: u16,
+    pub(crate) encoding: Encoding,
+    pub(crate) checksum: [u8; 32],
+}
+
+impl CodedFrame {
+    /// Length of its pages.
+    pub(crate) fn raw_len(&self) -> usize {
+        usize::from(self.pages) * PAGE_SIZE
+    }
+
+    /// Whether the stored length is one that this encoding can have. So nothing allocates more than the pages take.
+    pub(crate) fn length_fits(&self) -> bool {
+        let (stored, raw) = (self.stored_len as usize, self.raw_len());
+        match self.encoding {
+            Encoding::Raw => stored == raw,
+            Encoding::Zstd | Encoding::Lz4 => stored > 0 && stored < raw,
+        }
     }
 }
 
@@ -33,29 +68,62 @@ pub(crate) struct EncodedFrame {
     pub(crate) checksum: [u8; 32],
 }
 
-/// Makes frames. The result depends on the pages and the level only, not on what was encoded before.
+/// Makes frames. The result depends on the pages, codec and level only, not on what was encoded before.
 pub(crate) struct Encoder {
-    zstd: Compressor<'static>,
+    /// `None` for lz4.
+    zstd: Option<Compressor<'static>>,
     spare: Vec<u8>,
 }
 
 impl Encoder {
-    pub(crate) fn new(level: i32) -> io::Result<Self> {
-        Ok(Self { zstd: Compressor::new(level)?, spare: Vec::new() })
+    pub(crate) fn new(codec: Codec, level: i32) -> io::Result<Self> {
+        let zstd = match codec {
+            Codec::Zstd => Some(Compressor::new(level)?),
+            Codec::Lz4 => None,
+        };
+        Ok(Self { zstd, spare: Vec::new() })
     }
 
-    /// Encodes whole pages, at most `MAX_FRAME_PAGES` of them. Pages that do not become smaller are kept as they are.
+    /// Encodes whole pages. Pages that do not become smaller are kept as they are.
     pub(crate) fn encode(&mut self, mut raw: Vec<u8>) -> io::Result<EncodedFrame> {
+        let mut stored = std::mem::take(&mut self.spare);
+        stored.clear();
+        let coded = self.append(&raw, &mut stored)?;
+        // What holds the frame goes with it; the other buffer is kept for the next one.
+        std::mem::swap(&mut raw, &mut stored);
+        self.spare = stored;
+        Ok(EncodedFrame { stored: raw, pages: coded.pages, encoding: coded.encoding, checksum: coded.checksum })
+    }
+
+    /// The same, with the stored bytes added to `out`; the frame's offset is that within `out`.
+    pub(crate) fn append(&mut self, raw: &[u8], out: &mut Vec<u8>) -> io::Result<CodedFrame> {
         let pages = u16::try_from(raw.len() / PAGE_SIZE).map_err(io::Error::other)?;
-        self.spare.clear();
-        self.spare.reserve(zstd::zstd_safe::compress_bound(raw.len()));
-        self.zstd.compress_to_buffer(&raw, &mut self.spare)?;
-        let encoding = if self.spare.len() < raw.len() { Encoding::Zstd } else { Encoding::Raw };
-        if encoding == Encoding::Zstd {
-            std::mem::swap(&mut raw, &mut self.spare);
+        let at = out.len();
+        let mut encoding = self.compress(raw, out)?;
+        if out.len() - at >= raw.len() {
+            out.truncate(at);
+            out.extend_from_slice(raw);
+            encoding = Encoding::Raw;
         }
-        let checksum = *blake3::hash(&raw).as_bytes();
-        Ok(EncodedFrame { stored: raw, pages, encoding, checksum })
+        let stored = out.get(at..).unwrap_or_default();
+        let stored_len = u32::try_from(stored.len()).map_err(io::Error::other)?;
+        let checksum = *blake3::hash(stored).as_bytes();
+        Ok(CodedFrame { offset: at as u64, stored_len, pages, encoding, checksum })
+    }
+
+    fn compress(&mut self, raw: &[u8], out: &mut Vec<u8>) -> io::Result<Encoding> {
+        let at = out.len();
+        let Some(zstd) = &mut self.zstd else {
+            out.resize(at + lz4_flex::block::get_maximum_output_size(raw.len()), 0);
+            let room = out.get_mut(at..).unwrap_or_default();
+            let len = lz4_flex::block::compress_into(raw, room).map_err(io::Error::other)?;
+            out.truncate(at + len);
+            return Ok(Encoding::Lz4);
+        };
+        out.resize(at + zstd::zstd_safe::compress_bound(raw.len()), 0);
+        let len = zstd.compress_to_buffer(raw, out.get_mut(at..).unwrap_or_default())?;
+        out.truncate(at + len);
+        Ok(Encoding::Zstd)
     }
 }
 
@@ -78,19 +146,20 @@ impl Decoder {
 
     /// Checks `stored` against the frame's checksum and only then decodes it into `raw`, which becomes exactly as long
     /// as the frame's pages. Never writes more than that, whatever the compressed stream claims.
-    pub(crate) fn decode(&mut self, frame: &FrameEntry, stored: &[u8], raw: &mut Vec<u8>) -> Result<(), FrameFault> {
+    pub(crate) fn decode(&mut self, frame: &CodedFrame, stored: &[u8], raw: &mut Vec<u8>) -> Result<(), FrameFault> {
         if blake3::hash(stored) != frame.checksum {
             return Err(FrameFault::Checksum);
         }
         raw.resize(frame.raw_len(), 0);
-        match frame.encoding {
-            Encoding::Raw if stored.len() == raw.len() => raw.copy_from_slice(stored),
-            Encoding::Raw => return Err(FrameFault::Undecodable),
-            Encoding::Zstd => match self.zstd.decompress_to_buffer(stored, raw.as_mut_slice()) {
-                Ok(len) if len == frame.raw_len() => {}
-                _ => return Err(FrameFault::Undecodable),
-            },
-        }
-        Ok(())
+        let decoded = match frame.encoding {
+            Encoding::Raw if stored.len() == raw.len() => {
+                raw.copy_from_slice(stored);
+                Some(stored.len())
+            }
+            Encoding::Raw => None,
+            Encoding::Zstd => self.zstd.decompress_to_buffer(stored, raw.as_mut_slice()).ok(),
+            Encoding::Lz4 => lz4_flex::block::decompress_into(stored, raw).ok(),
+        };
+        if decoded == Some(frame.raw_len()) { Ok(()) } else { Err(FrameFault::Undecodable) }
     }
 }

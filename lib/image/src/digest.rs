@@ -10,11 +10,23 @@ use serde::{Deserialize, Serialize};
 #[serde(try_from = "String", into = "String")]
 pub struct Digest(pub [u8; 32]);
 
-/// Identifies a memory image: the BLAKE3 hash of its header and index. The index holds the checksum of every frame,
-/// so two images with the same root describe the same RAM with the same bytes.
+/// Identifies a memory image: the BLAKE3 hash of its header and index. The index holds the checksum of every frame (in
+/// version 1) or the ids of all packs, so two images with the same root describe the same RAM with the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ImageRoot(pub Digest);
+
+/// Identifies a pack: the BLAKE3 hash of its header and frame table. The table holds the checksum of every frame, so the
+/// id commits to every byte of the pack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PackId(pub Digest);
+
+/// Identifies what the guest sees as its RAM, however it is stored: free pages count as zero. Two images with the same
+/// one restore the same RAM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct RamDigest(pub Digest);
 
 /// The text is no hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -79,19 +91,25 @@ impl From<Digest> for String {
     }
 }
 
-impl fmt::Display for ImageRoot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
+macro_rules! shown_as_hex {
+    ($($name:ident),+) => {$(
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = BadDigest;
+
+            fn from_str(text: &str) -> Result<Self, BadDigest> {
+                text.parse().map(Self)
+            }
+        }
+    )+};
 }
 
-impl FromStr for ImageRoot {
-    type Err = BadDigest;
-
-    fn from_str(text: &str) -> Result<Self, BadDigest> {
-        text.parse().map(Self)
-    }
-}
+shown_as_hex!(ImageRoot, PackId, RamDigest);
 
 #[cfg(test)]
 mod tests {

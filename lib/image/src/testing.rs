@@ -2,7 +2,7 @@
 
 use zerocopy::{FromBytes, IntoBytes};
 
-use crate::format::{FOOTER_LEN, FOOTER_MAGIC, Footer, HEADER_LEN, HEADER_MAGIC, Header, VERSION, root_of};
+use crate::v1::format::{FOOTER_LEN, FOOTER_MAGIC, Footer, HEADER_LEN, HEADER_MAGIC, Header, VERSION, root_of};
 
 /// Length of a frame record, and where in it the file offset, stored length and checksum are.
 const FRAME_RECORD: usize = 48;

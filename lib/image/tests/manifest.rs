@@ -13,11 +13,11 @@ mod support;
 use std::path::Path;
 
 use dormouse_guest_mem::Bytes;
-use dormouse_image::Digest;
 use dormouse_image::manifest::{
     BaseDiskRef, DeviceStateRef, FILE_NAME, FileName, Introspection, IntrospectionMethod, Manifest, ManifestError,
     MemoryRef, OverlayRef,
 };
+use dormouse_image::{Digest, PackRef};
 use support::fixture;
 
 fn name(text: &str) -> FileName {
@@ -33,7 +33,13 @@ fn sample() -> Manifest {
         machine: serde_json::json!({"vcpus": 2, "ram": [{"guest": 0, "offset": 0, "len": 262_144}]}),
         fingerprint: [("qemu".to_owned(), "10.0.2".to_owned()), ("machine".to_owned(), "pc-q35-10.0".to_owned())]
             .into(),
-        memory: MemoryRef { file: name("memory.img"), len: Bytes(70_000), root: "ab".repeat(32).parse().unwrap() },
+        memory: MemoryRef {
+            file: name("memory.idx"),
+            len: Bytes(70_000),
+            root: "ab".repeat(32).parse().unwrap(),
+            ram: Some("cd".repeat(32).parse().unwrap()),
+            packs: vec![PackRef { id: "ef".repeat(32).parse().unwrap(), len: Bytes::mib(20) }],
+        },
         device_state: DeviceStateRef {
             file: name("device.state"),
             len: Bytes(1000),
@@ -41,7 +47,11 @@ fn sample() -> Manifest {
             blake3: Digest::of(b"state"),
         },
         overlay: OverlayRef { file: name("overlay.ext4"), len: Bytes::mib(1024), allocated: Bytes::mib(3) },
-        base_disk: BaseDiskRef { artifact: "base-1".to_owned(), len: Bytes::mib(400) },
+        base_disk: BaseDiskRef {
+            artifact: "base-1".to_owned(),
+            len: Bytes::mib(400),
+            index: Some(Digest::of(b"disk")),
+        },
         introspection: Introspection {
             method: IntrospectionMethod::ZeroOnly,
             reason: Some("no VMCOREINFO note".to_owned()),
@@ -66,7 +76,7 @@ fn read_text(dir: &Path, text: &str) -> Result<Manifest, ManifestError> {
 /// A manifest around `body` whose checksum is right.
 fn sealed(body: &str) -> String {
     let checksum = Digest::of(body.as_bytes());
-    format!(r#"{{"format":"dormouse-manifest","version":1,"checksum":"{checksum}","body":{body}}}"#)
+    format!(r#"{{"format":"dormouse-manifest","version":2,"checksum":"{checksum}","body":{body}}}"#)
 }
 
 #[test]
@@ -81,7 +91,7 @@ fn a_newer_version_is_refused_before_anything_else_is_looked_at() {
     let dir = tempfile::tempdir().unwrap();
     let text = r#"{"format":"dormouse-manifest","version":7,"surprise":[1,2],"checksum":12,"body":"?"}"#;
     let error = read_text(dir.path(), text).unwrap_err();
-    assert!(error.to_string().starts_with("manifest version 7 is newer than 1: upgrade dormouse"), "{error}");
+    assert!(error.to_string().starts_with("manifest version 7 is newer than 2: upgrade dormouse"), "{error}");
 }
 
 #[test]
@@ -108,7 +118,7 @@ fn a_manifest_cut_at_any_length_is_refused() {
 }
 
 #[test]
-fn fields_that_version_1_does_not_have_are_refused() {
+fn fields_that_the_version_does_not_have_are_refused() {
     let (dir, text) = written();
     let outer = text.replacen('{', "{\"more\": 1,", 1);
     assert!(matches!(read_text(dir.path(), &outer), Err(ManifestError::Malformed { .. })));
@@ -125,7 +135,7 @@ fn file_names_can_not_point_out_of_the_folder() {
     let (dir, _) = written();
     let body = serde_json::to_string(&sample()).unwrap();
     for bad in ["../memory.img", "/etc/passwd", "a/b", ".", "..", "", ".hidden"] {
-        let text = sealed(&body.replace("\"memory.img\"", &format!("\"{bad}\"")));
+        let text = sealed(&body.replace("\"memory.idx\"", &format!("\"{bad}\"")));
         assert!(matches!(read_text(dir.path(), &text), Err(ManifestError::Malformed { .. })), "{bad:?}");
     }
 }
@@ -150,7 +160,7 @@ fn a_huge_file_and_other_files_are_no_manifests() {
 fn a_part_that_is_missing_or_has_another_length_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let manifest = sample();
-    for (file, len) in [("memory.img", 70_000), ("device.state", 1000), ("overlay.ext4", 1 << 30)] {
+    for (file, len) in [("memory.idx", 70_000), ("device.state", 1000), ("overlay.ext4", 1 << 30)] {
         assert!(manifest.check_files(dir.path()).unwrap_err().to_string().contains(file));
         let made = std::fs::File::create(dir.path().join(file)).unwrap();
         made.set_len(len - 1).unwrap();
@@ -163,6 +173,9 @@ fn a_part_that_is_missing_or_has_another_length_is_named() {
 
 #[test]
 fn the_committed_manifest_of_version_1_is_read_for_ever() {
+    let mut expected = sample();
+    expected.memory = MemoryRef { file: name("memory.img"), ram: None, packs: Vec::new(), ..expected.memory };
+    expected.base_disk.index = None;
     let dir = fixture("manifest.json");
-    assert_eq!(Manifest::read(dir.parent().unwrap()).unwrap(), sample());
+    assert_eq!(Manifest::read(dir.parent().unwrap()).unwrap(), expected);
 }

@@ -22,7 +22,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     println!("  stored / not zero         {:8.3}", summary.file_len.as_mib() / data.as_mib());
     println!(
         "  map and frame table       {:8} of {}",
-        Bytes(summary.file_len.0 - summary.stored_frames.0),
+        Bytes(summary.file_len.0 - summary.stored.0),
         summary.file_len
     );
     println!(

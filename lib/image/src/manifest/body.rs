@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use dormouse_guest_mem::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::digest::{Digest, ImageRoot};
+use crate::digest::{Digest, ImageRoot, RamDigest};
+use crate::pack::PackRef;
 
-/// Everything that a resume needs to know about a snapshot. Fields that version 1 does not have are refused.
+/// Everything that a resume needs to know about a snapshot. Fields that this version does not have are refused.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Manifest {
@@ -17,7 +18,7 @@ pub struct Manifest {
     pub created: String,
     /// Name of the template that the sandbox was made from.
     pub template: String,
-    /// The snapshot that the sandbox was resumed from. Version 1 images hold everything and do not need it.
+    /// The snapshot that the sandbox was resumed from. For people: nothing of it is needed to resume this one.
     pub parent: Option<String>,
     /// The virtual machine: vCPUs, RAM layout, disks and so on. Opaque here; the VMM decides what it accepts.
     pub machine: serde_json::Value,
@@ -41,12 +42,16 @@ pub struct Manifest {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MemoryRef {
-    /// Its file, in the manifest's folder.
+    /// Its file, in the manifest's folder: the index of the image, or an image of version 1.
     pub file: FileName,
     /// Size of that file.
     pub len: Bytes,
     /// The image that the file must hold.
     pub root: ImageRoot,
+    /// The RAM that the image restores; null for an image of version 1, which does not know it.
+    pub ram: Option<RamDigest>,
+    /// All packs that the image needs, ascending by id. What packs are needed at all is known from the manifests alone.
+    pub packs: Vec<PackRef>,
 }
 
 /// The device state of a snapshot.
@@ -83,6 +88,8 @@ pub struct BaseDiskRef {
     pub artifact: String,
     /// Size of the disk.
     pub len: Bytes,
+    /// Identity of the disk's index, which stands for its content; null when the image does not refer to the disk.
+    pub index: Option<Digest>,
 }
 
 /// How free pages were found at the pause.

@@ -48,7 +48,7 @@ pub enum ManifestError {
         /// The manifest.
         path: PathBuf,
     },
-    /// The JSON breaks the rules of version 1.
+    /// The JSON breaks the rules of its version.
     #[error("manifest {} is damaged; the snapshot can not be resumed, delete it or restore the file from a backup", path.display())]
     Malformed {
         /// The manifest.

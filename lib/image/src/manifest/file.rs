@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{Manifest, ManifestError};
+use super::{Manifest, ManifestError, v1};
 use crate::digest::Digest;
 use crate::publish;
 
 /// Name of the manifest in a snapshot's folder.
 pub const FILE_NAME: &str = "manifest.json";
 /// The version that this crate writes, and the newest that it reads.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 /// The largest manifest, in bytes: bounds what a hostile file makes us allocate.
 pub const MAX_LEN: u64 = 1 << 20;
 
@@ -59,7 +59,12 @@ impl Manifest {
         if Digest::of(envelope.body.get().as_bytes()) != envelope.checksum {
             return Err(ManifestError::Checksum { path });
         }
-        serde_json::from_str(envelope.body.get()).map_err(malformed)
+        let body = envelope.body.get();
+        match envelope.version {
+            1 => serde_json::from_str::<v1::Body>(body).map(Self::from),
+            _ => serde_json::from_str(body),
+        }
+        .map_err(malformed)
     }
 
     /// Writes the manifest into the folder `dir`, durably and in one step: a reader finds all of it or none. To be called

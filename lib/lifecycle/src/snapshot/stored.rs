@@ -143,7 +143,13 @@ impl Draft {
             parent: self.parent.as_ref().map(ToString::to_string),
             machine: serde_json::to_value(&self.machine).map_err(json)?,
             fingerprint: self.fingerprint.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
-            memory: MemoryRef { file: name(MEMORY)?, len: image.file_len, root: image.root },
+            memory: MemoryRef {
+                file: name(MEMORY)?,
+                len: image.file_len,
+                root: image.root,
+                ram: None,
+                packs: Vec::new(),
+            },
             device_state: DeviceStateRef {
                 file: name(DEVICE_STATE)?,
                 len: Bytes(state.len),
@@ -154,6 +160,7 @@ impl Draft {
             base_disk: BaseDiskRef {
                 artifact: self.machine.base_disk.display().to_string(),
                 len: len(&self.base_disk)?,
+                index: None,
             },
             introspection: report.introspection(),
             report: report.figures(),

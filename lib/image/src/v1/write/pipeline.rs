@@ -9,10 +9,11 @@ use std::{io, iter};
 
 use zerocopy::IntoBytes;
 
-use super::output::{Output, OutputFault};
-use super::{WriteError, WriteOptions};
-use crate::codec::{EncodedFrame, Encoder};
-use crate::format::{FrameEntry, HEADER_LEN, Header};
+use super::WriteOptions;
+use crate::codec::{Codec, CodedFrame, EncodedFrame, Encoder};
+use crate::error::WriteError;
+use crate::output::{Output, OutputFault};
+use crate::v1::format::{FrameEntry, HEADER_LEN, Header};
 
 /// Frames that may wait before and after each compressing thread.
 const QUEUE: usize = 2;
@@ -86,7 +87,7 @@ impl<'scope> Pipeline<'scope> {
 }
 
 fn encode_all(level: i32, raw: &Receiver<Vec<u8>>, done: &SyncSender<io::Result<EncodedFrame>>) {
-    let mut encoder = Encoder::new(level);
+    let mut encoder = Encoder::new(Codec::Zstd, level);
     for pages in raw {
         let frame = match &mut encoder {
             Ok(encoder) => encoder.encode(pages),
@@ -112,7 +113,8 @@ fn write_all(output: &mut Output<'_>, header: &Header, lanes: &[Receiver<io::Res
             break;
         }
         let stored_len = u32::try_from(stored.len()).map_err(io::Error::other)?;
-        written.frames.push(FrameEntry { offset, stored_len, data_before, pages, encoding, checksum });
+        let coded = CodedFrame { offset, stored_len, pages, encoding, checksum };
+        written.frames.push(FrameEntry { coded, data_before });
         offset += u64::from(stored_len);
         data_before += u32::from(pages);
     }

@@ -44,11 +44,11 @@ pub(crate) use index::{FrameEntry, Index, RunEntry};
 pub(crate) use wire::{FOOTER_LEN, FOOTER_MAGIC, FixedParts, Footer, HEADER_LEN, HEADER_MAGIC, Header};
 
 /// The version that this crate writes, and the newest that it reads.
-pub const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 1;
 /// The largest index, in bytes.
-pub const MAX_INDEX_LEN: u64 = 1 << 30;
+pub(crate) const MAX_INDEX_LEN: u64 = 1 << 30;
 /// The most pages in a frame (16 MiB).
-pub const MAX_FRAME_PAGES: u32 = 4096;
+pub(crate) const MAX_FRAME_PAGES: u32 = 4096;
 
 /// The root hash of an image with this header and these index bytes.
 pub(crate) fn root_of(header: &Header, index: &[u8]) -> ImageRoot {

@@ -4,9 +4,10 @@ use std::os::unix::fs::FileExt;
 
 use dormouse_guest_mem::Bytes;
 
-use super::{Damage, ImageReader, ReadError};
+use super::ImageReader;
 use crate::codec::{Decoder, FrameFault};
-use crate::format::FrameEntry;
+use crate::error::{Damage, ReadError};
+use crate::v1::format::FrameEntry;
 
 /// Reads frames of one image; one for each thread.
 pub(super) struct FrameReader<'a> {
@@ -24,11 +25,11 @@ impl<'a> FrameReader<'a> {
     /// Reads frame `number` of the frame table into `raw`, which is only of use if this succeeds.
     pub(super) fn read(&mut self, number: usize, frame: &FrameEntry, raw: &mut Vec<u8>) -> Result<(), ReadError> {
         let path = || self.image.path.clone();
-        self.stored.resize(frame.stored_len as usize, 0);
-        let read = self.image.file.read_exact_at(&mut self.stored, frame.offset);
+        self.stored.resize(frame.coded.stored_len as usize, 0);
+        let read = self.image.file.read_exact_at(&mut self.stored, frame.coded.offset);
         read.map_err(|source| ReadError::Io { path: path(), source })?;
-        self.decoder.decode(frame, &self.stored, raw).map_err(|fault| {
-            let (offset, len) = (frame.offset, Bytes(u64::from(frame.stored_len)));
+        self.decoder.decode(&frame.coded, &self.stored, raw).map_err(|fault| {
+            let (offset, len) = (frame.coded.offset, Bytes(u64::from(frame.coded.stored_len)));
             let damage = match fault {
                 FrameFault::Checksum => Damage::FrameChecksum { frame: number, offset, len },
                 FrameFault::Undecodable => Damage::FrameContent { frame: number, offset },

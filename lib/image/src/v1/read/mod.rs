@@ -1,35 +1,22 @@
 //! Opening an image and reading pages out of it.
 
-mod error;
 mod frames;
 mod materialise;
 mod open;
 
 use std::fs::File;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use dormouse_guest_mem::{Bytes, PAGE_SIZE, PageClass, PageIndex, RamLayout};
+use dormouse_guest_mem::{Bytes, PAGE_SIZE, PageIndex, RamLayout};
 
-pub use self::error::{Damage, MaterialiseError, ReadError};
 use self::frames::FrameReader;
+use super::format::Index;
 use crate::digest::ImageRoot;
-use crate::format::Index;
-use crate::page_kind::PageKind;
+use crate::error::{MaterialiseError, ReadError};
+use crate::page_kind::{PageKind, Run};
 use crate::progress::Progress;
 use crate::summary::ImageSummary;
-
-/// A run of pages of one kind and class.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Run {
-    /// Its pages.
-    pub pages: Range<u32>,
-    /// How the image holds them.
-    pub kind: PageKind,
-    /// What the guest used them for.
-    pub class: PageClass,
-}
 
 /// An open image whose index is intact. Frames are checked each time that they are read.
 ///
@@ -69,7 +56,7 @@ impl ImageReader {
         if let Some(expected) = expect_root.filter(|expected| **expected != root) {
             return Err(ReadError::OtherImage { path: path.to_owned(), expected: *expected, found: root });
         }
-        let summary = ImageSummary::new(&index, root, file_len);
+        let summary = index.summary(root, file_len);
         Ok(Self { path: path.to_owned(), file, index, summary, last: Mutex::default() })
     }
 
@@ -128,8 +115,8 @@ impl ImageReader {
                 return Err(ReadError::Cancelled { path: self.path.clone() });
             }
             reader.read(number, frame, &mut raw)?;
-            done += u64::from(frame.stored_len);
-            progress.advance(Bytes(done), self.summary.stored_frames);
+            done += u64::from(frame.coded.stored_len);
+            progress.advance(Bytes(done), self.summary.stored);
         }
         Ok(())
     }

@@ -2,8 +2,8 @@
 
 use dormouse_guest_mem::PageClass;
 
-use crate::format::RunEntry;
 use crate::page_kind::PageKind;
+use crate::v1::format::RunEntry;
 
 /// Runs of pages of the same kind and class, from page 0 on.
 #[derive(Default)]

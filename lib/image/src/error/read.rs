@@ -5,8 +5,10 @@ use std::path::PathBuf;
 
 use dormouse_guest_mem::Bytes;
 
-use crate::digest::ImageRoot;
-use crate::format;
+use crate::digest::{ImageRoot, PackId};
+use crate::disk::DiskSlot;
+use crate::image::VERSION;
+use crate::pack::PackUnavailable;
 
 /// Why an image, or a part of it, can not be read. No byte of guest RAM was given out.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +28,7 @@ pub enum ReadError {
         path: PathBuf,
     },
     /// The image is of a later version.
-    #[error("memory image {} has version {version}, newer than {supported}: upgrade dormouse", path.display(), supported = format::VERSION)]
+    #[error("memory image {} has version {version}, newer than {supported}: upgrade dormouse", path.display(), supported = VERSION)]
     Newer {
         /// The image.
         path: PathBuf,
@@ -78,6 +80,68 @@ pub enum ReadError {
         /// The root of the file.
         found: ImageRoot,
     },
+    /// A pack that the image needs can not be had.
+    #[error(transparent)]
+    Pack(#[from] PackUnavailable),
+    /// A pack was changed, cut or is another one than its name says.
+    #[error(
+        "pack {pack} is damaged: {damage}; snapshots that name it can not be resumed, restore it from a backup or delete them"
+    )]
+    PackDamaged {
+        /// The pack.
+        pack: PackId,
+        /// The rule.
+        damage: PackDamage,
+    },
+    /// A pack can not be read.
+    #[error("pack {pack} can not be read")]
+    PackIo {
+        /// The pack.
+        pack: PackId,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The image refers to a disk that was not given.
+    #[error("memory image {} refers to the {disk}, which is not there; restore it from a backup or delete the snapshot", path.display())]
+    DiskMissing {
+        /// The image.
+        path: PathBuf,
+        /// The disk.
+        disk: DiskSlot,
+    },
+    /// A disk that the image refers to can not be read.
+    #[error("the {disk} {} can not be read", path.display())]
+    DiskIo {
+        /// Which one.
+        disk: DiskSlot,
+        /// The disk.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A disk was changed since the snapshot was taken, so that guest RAM is no longer to be had from it.
+    #[error(
+        "the {disk} {} was changed since the snapshot was taken: the {len} at offset {offset:#x} are not what the guest had in memory; put the unchanged disk back or delete the snapshot",
+        path.display()
+    )]
+    DiskChanged {
+        /// Which one.
+        disk: DiskSlot,
+        /// The disk.
+        path: PathBuf,
+        /// Where the run of blocks starts that fails its check.
+        offset: u64,
+        /// Length of that run.
+        len: Bytes,
+    },
+    /// Every part is intact, but RAM as a whole is not what was paused: the index itself is wrong.
+    #[error("memory image {} gives other RAM than was paused, at offset {offset:#x} of it; the snapshot can not be trusted, delete it", path.display())]
+    OtherContent {
+        /// The image.
+        path: PathBuf,
+        /// Start of the 2 MiB of RAM that differ.
+        offset: u64,
+    },
     /// There is no such page.
     #[error("memory image {} has {pages} pages, there is no page {page}", path.display())]
     NoSuchPage {
@@ -125,6 +189,58 @@ pub enum Damage {
     PageMap,
     /// Frames overlap, leave gaps, lie outside of the file, are too large, or do not hold exactly the data pages.
     #[error("its frame table does not fit the file and the page map")]
+    FrameTable,
+    /// The stored bytes of a frame were changed.
+    #[error("the {len} of frame {frame} at offset {offset:#x} do not match their checksum")]
+    FrameChecksum {
+        /// Its place in the frame table.
+        frame: usize,
+        /// Where it lies in the file.
+        offset: u64,
+        /// Its stored length.
+        len: Bytes,
+    },
+    /// The decompressed index is larger than any can be for so much RAM, or not what the header says.
+    #[error("its index does not decompress to its length")]
+    IndexContent,
+    /// The table of packs is out of bounds or names one twice.
+    #[error("its table of packs is out of bounds")]
+    PackTable,
+    /// A frame whose checksum is right does not decompress to its pages.
+    #[error("frame {frame} at offset {offset:#x} does not decompress to its pages")]
+    FrameContent {
+        /// Its place in the frame table.
+        frame: usize,
+        /// Where it lies in the file.
+        offset: u64,
+    },
+}
+
+/// The rule that a pack breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PackDamage {
+    /// The file is shorter or longer than it should be.
+    #[error("it has {found} bytes, not {expected}")]
+    Length {
+        /// Length that the image names.
+        expected: u64,
+        /// Length of the file.
+        found: u64,
+    },
+    /// Header or footer are not those of a pack.
+    #[error("it does not start or end like a pack, so it was truncated or never finished")]
+    NotAPack,
+    /// The pack is of a later version.
+    #[error("it has version {version}, newer than this one reads: upgrade dormouse")]
+    Newer {
+        /// Its version.
+        version: u32,
+    },
+    /// Header or frame table were changed, or the file is another pack.
+    #[error("its header and frame table are not those of the pack that its name says")]
+    Id,
+    /// Frames overlap, leave gaps, are too large, or do not hold as many pages as the image says.
+    #[error("its frame table does not fit the file")]
     FrameTable,
     /// The stored bytes of a frame were changed.
     #[error("the {len} of frame {frame} at offset {offset:#x} do not match their checksum")]

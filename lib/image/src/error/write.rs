@@ -4,8 +4,11 @@ use std::io;
 
 use dormouse_guest_mem::Bytes;
 
-use super::WriteOptions;
-use crate::format;
+use crate::disk::DiskSlot;
+use crate::disk_index::MAX_DISK_LEN;
+use crate::error::ReadError;
+use crate::image::MAX_INDEX_LEN;
+use crate::pack::MAX_FRAME_PAGES;
 
 /// Why no image was written. What the output file then holds is no image.
 #[derive(Debug, thiserror::Error)]
@@ -48,11 +51,32 @@ pub enum WriteError {
         found: Bytes,
     },
     /// The options are outside of their limits.
-    #[error("frames have 1 to {max} pages and 1 to 64 threads compress, not {options:?}", max = format::MAX_FRAME_PAGES)]
+    #[error("frames have 1 to {max} pages and 1 to 64 threads compress, not {frame_pages} pages and {threads} threads", max = MAX_FRAME_PAGES)]
     BadOptions {
         /// As given.
-        options: WriteOptions,
+        frame_pages: u32,
+        /// As given.
+        threads: usize,
     },
+    /// A disk can not be read.
+    #[error("the {disk} can not be read at offset {offset:#x}")]
+    Disk {
+        /// Which one.
+        disk: DiskSlot,
+        /// Where.
+        offset: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A disk is larger than its blocks can be numbered.
+    #[error("the disk has {len}, more than {max} can not be indexed", max = Bytes(MAX_DISK_LEN))]
+    DiskTooLarge {
+        /// Its size.
+        len: Bytes,
+    },
+    /// The image to be compacted can not be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
     /// The output file is not empty.
     #[error("the memory image can only be written to an empty file, this one has {len}")]
     NotEmpty {
@@ -60,7 +84,7 @@ pub enum WriteError {
         len: Bytes,
     },
     /// The page map would exceed what readers accept.
-    #[error("guest RAM alternates between used and unused pages so much that the index would exceed {max}", max = Bytes(format::MAX_INDEX_LEN))]
+    #[error("guest RAM alternates between used and unused pages so much that the index would exceed {max}", max = Bytes(MAX_INDEX_LEN))]
     TooFragmented,
     /// The output file can not be written, for another reason than a full file system.
     #[error("the memory image can not be written")]

@@ -2,14 +2,16 @@
 
 use std::ops::Range;
 
-use dormouse_guest_mem::{GuestAddr, PAGE_SIZE, PageClass, PageIndex, RamLayout, RamRegion};
+use dormouse_guest_mem::{Bytes, GuestAddr, PAGE_SIZE, PageClass, PageIndex, RamLayout, RamRegion};
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::wire::{FixedParts, FrameRecord, HEADER_LEN, IndexHead, RegionRecord, RunRecord};
 use super::{MAX_FRAME_PAGES, MAX_INDEX_LEN};
-use crate::codec::Encoding;
-use crate::page_kind::PageKind;
-use crate::read::Damage;
+use crate::codec::{CodedFrame, Encoding};
+use crate::digest::ImageRoot;
+use crate::error::Damage;
+use crate::page_kind::{PageKind, Run};
+use crate::summary::ImageSummary;
 
 /// A run of pages of one kind and class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,21 +27,9 @@ pub(crate) struct RunEntry {
 /// One frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FrameEntry {
-    /// Where its stored bytes start in the file.
-    pub(crate) offset: u64,
-    pub(crate) stored_len: u32,
+    pub(crate) coded: CodedFrame,
     /// Number of data pages in all frames before it.
     pub(crate) data_before: u32,
-    pub(crate) pages: u16,
-    pub(crate) encoding: Encoding,
-    pub(crate) checksum: [u8; 32],
-}
-
-impl FrameEntry {
-    /// Length of its pages.
-    pub(crate) fn raw_len(&self) -> usize {
-        usize::from(self.pages) * PAGE_SIZE
-    }
 }
 
 /// A checked index: runs cover RAM exactly, frames follow each other and hold exactly the data pages.
@@ -85,12 +75,12 @@ impl Index {
     pub(crate) fn frame_of(&self, data_ordinal: u32) -> Option<(usize, &FrameEntry)> {
         let at = self.frames.partition_point(|frame| frame.data_before <= data_ordinal).checked_sub(1)?;
         let frame = self.frames.get(at)?;
-        (data_ordinal - frame.data_before < u32::from(frame.pages)).then_some((at, frame))
+        (data_ordinal - frame.data_before < u32::from(frame.coded.pages)).then_some((at, frame))
     }
 
     /// The pages whose bytes `frame` holds, ascending, as ranges that are as long as possible.
     pub(crate) fn pages_of(&self, frame: &FrameEntry) -> Vec<Range<u32>> {
-        let (from, to) = (frame.data_before, frame.data_before + u32::from(frame.pages));
+        let (from, to) = (frame.data_before, frame.data_before + u32::from(frame.coded.pages));
         // Runs without data share their ordinal with the data run after them: start at the last run that begins early enough.
         let first = self.runs.partition_point(|run| run.data_before <= from).saturating_sub(1);
         let mut out: Vec<Range<u32>> = Vec::new();
@@ -104,6 +94,13 @@ impl Index {
             }
         }
         out
+    }
+
+    /// What the image holds, in figures.
+    pub(crate) fn summary(&self, root: ImageRoot, file_len: u64) -> ImageSummary {
+        let stored = self.frames.iter().map(|frame| u64::from(frame.coded.stored_len)).sum();
+        let runs = self.runs().map(|(pages, run)| Run { pages, kind: run.kind, class: run.class });
+        ImageSummary::new(root, self.layout.len(), runs, Bytes(stored), Bytes(file_len))
     }
 
     /// Length of the encoded form of an index with so many entries.
@@ -138,7 +135,7 @@ impl Index {
             let record = RunRecord { pages, kind: run.kind.code(), class: run.class.code(), reserved: 0.into() };
             out.extend_from_slice(record.as_bytes());
         }
-        for f in &self.frames {
+        for FrameEntry { coded: f, .. } in &self.frames {
             let record = FrameRecord {
                 offset: f.offset.into(),
                 stored_len: f.stored_len.into(),
@@ -196,7 +193,8 @@ fn decode_runs(records: &[RunRecord], ram_pages: u32) -> Result<(Vec<RunEntry>, 
     let (mut start, mut data_before) = (0u32, 0u32);
     let mut runs = Vec::with_capacity(records.len());
     for record in records {
-        let kind = PageKind::from_code(record.kind).ok_or(Damage::PageMap)?;
+        let known = [PageKind::Zero, PageKind::Free, PageKind::Data];
+        let kind = PageKind::from_code(record.kind).filter(|k| known.contains(k)).ok_or(Damage::PageMap)?;
         let class = PageClass::from_code(record.class).ok_or(Damage::PageMap)?;
         let pages = record.pages.get();
         if pages == 0 || pages > ram_pages - start {
@@ -217,12 +215,12 @@ fn decode_frames(records: &[FrameRecord], fixed: &FixedParts, data_pages: u32) -
     let mut frames = Vec::with_capacity(records.len());
     for record in records {
         let frame = decode_frame(record, data_before)?;
-        let pages = u32::from(frame.pages);
+        let pages = u32::from(frame.coded.pages);
         let too_many = pages > fixed.frame_pages.min(MAX_FRAME_PAGES) || pages > data_pages - data_before;
-        if frame.offset != offset || too_many || u64::from(frame.stored_len) > fixed.index_offset - offset {
+        if frame.coded.offset != offset || too_many || u64::from(frame.coded.stored_len) > fixed.index_offset - offset {
             return Err(Damage::FrameTable);
         }
-        offset += u64::from(frame.stored_len);
+        offset += u64::from(frame.coded.stored_len);
         data_before += pages;
         frames.push(frame);
     }
@@ -230,12 +228,13 @@ fn decode_frames(records: &[FrameRecord], fixed: &FixedParts, data_pages: u32) -
 }
 
 fn decode_frame(record: &FrameRecord, data_before: u32) -> Result<FrameEntry, Damage> {
-    let encoding = Encoding::from_code(record.encoding).ok_or(Damage::FrameTable)?;
+    let known = [Encoding::Raw, Encoding::Zstd];
+    let encoding = Encoding::from_code(record.encoding).filter(|e| known.contains(e)).ok_or(Damage::FrameTable)?;
     let (pages, stored_len) = (record.pages.get(), record.stored_len.get());
     let raw_len = u32::from(pages) * PAGE_SIZE as u32;
     let length_fits = match encoding {
         Encoding::Raw => stored_len == raw_len,
-        Encoding::Zstd => stored_len > 0 && stored_len < raw_len,
+        Encoding::Zstd | Encoding::Lz4 => stored_len > 0 && stored_len < raw_len,
     };
     if pages == 0 || !length_fits {
         return Err(Damage::FrameTable);
@@ -244,5 +243,6 @@ fn decode_frame(record: &FrameRecord, data_before: u32) -> Result<FrameEntry, Da
         return Err(Damage::Reserved);
     }
     let offset = record.offset.get();
-    Ok(FrameEntry { offset, stored_len, data_before, pages, encoding, checksum: record.checksum })
+    let coded = CodedFrame { offset, stored_len, pages, encoding, checksum: record.checksum };
+    Ok(FrameEntry { coded, data_before })
 }

@@ -9,10 +9,11 @@ use std::thread;
 
 use dormouse_guest_mem::{Bytes, PageIndex};
 
+use super::ImageReader;
 use super::frames::FrameReader;
-use super::{ImageReader, MaterialiseError, ReadError};
-use crate::format::FrameEntry;
+use crate::error::{MaterialiseError, ReadError};
 use crate::progress::Progress;
+use crate::v1::format::FrameEntry;
 
 /// What the threads share: the next frame to do, and whether to stop.
 struct Job<'a> {

@@ -1,7 +1,5 @@
 //! Writing an image in one pass over the paused RAM.
 
-mod error;
-mod output;
 mod page_map;
 mod pipeline;
 mod scan;
@@ -12,13 +10,13 @@ use std::thread;
 use dormouse_guest_mem::{Bytes, PAGE_SIZE, PageClass, PageIndex, PageSet, RamLayout, RamSource};
 use zerocopy::IntoBytes;
 
-pub use self::error::WriteError;
-use self::output::{Output, OutputFault};
 use self::page_map::PageMap;
 use self::pipeline::Pipeline;
 use self::scan::Scan;
+use super::format::{self, FOOTER_MAGIC, Footer, HEADER_MAGIC, Header, Index, root_of};
 use crate::digest::ImageRoot;
-use crate::format::{self, FOOTER_MAGIC, Footer, HEADER_MAGIC, Header, Index, root_of};
+use crate::error::WriteError;
+use crate::output::{Output, OutputFault};
 use crate::progress::Progress;
 use crate::summary::ImageSummary;
 
@@ -80,10 +78,10 @@ pub fn write(
     let root = root_of(&header, &tail);
     tail.extend_from_slice(footer(output.position(), tail.len() as u64, root).as_bytes());
     match written.fault.map_or_else(|| output.put(&tail), Err) {
-        Ok(()) => Ok(ImageSummary::new(&index, root, output.position())),
+        Ok(()) => Ok(index.summary(root, output.position())),
         Err(OutputFault::Io(source)) => Err(WriteError::Output { source }),
         Err(OutputFault::Full) => {
-            let held: u32 = index.frames().iter().map(|frame| u32::from(frame.pages)).sum();
+            let held: u32 = index.frames().iter().map(|frame| u32::from(frame.coded.pages)).sum();
             let left = u64::from(data_pages - held);
             let frames = Index::encoded_len(0, 0, left.div_ceil(u64::from(options.frame_pages)));
             Err(output.no_space(output.position() + left * PAGE_SIZE as u64 + frames + tail.len() as u64))
@@ -98,7 +96,11 @@ fn check(ram: &dyn RamSource, layout: &RamLayout, omit: &Omit<'_>, options: &Wri
         return Err(WriteError::LengthMismatch { expected, found: Bytes(found) });
     }
     let in_range = (1..=format::MAX_FRAME_PAGES).contains(&options.frame_pages) && (1..=64).contains(&options.threads);
-    if in_range { Ok(()) } else { Err(WriteError::BadOptions { options: *options }) }
+    if in_range {
+        Ok(())
+    } else {
+        Err(WriteError::BadOptions { frame_pages: options.frame_pages, threads: options.threads })
+    }
 }
 
 fn header(layout: &RamLayout, frame_pages: u32) -> Header {

@@ -8,9 +8,9 @@ use std::path::Path;
 use dormouse_guest_mem::{Bytes, PAGE_SIZE};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
-use super::{Damage, ReadError};
 use crate::digest::{Digest, ImageRoot};
-use crate::format::{
+use crate::error::{Damage, ReadError};
+use crate::v1::format::{
     FOOTER_LEN, FOOTER_MAGIC, FixedParts, Footer, HEADER_LEN, HEADER_MAGIC, Header, Index, MAX_FRAME_PAGES,
     MAX_INDEX_LEN, VERSION, root_of,
 };

@@ -6,11 +6,11 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 
 use dormouse_guest_mem::Bytes;
 
-use super::WriteError;
+use crate::error::WriteError;
 
 /// Why bytes could not be written.
 #[derive(Debug)]
-pub(super) enum OutputFault {
+pub(crate) enum OutputFault {
     /// No room is left, or the user's quota is used up.
     Full,
     Io(io::Error),
@@ -26,13 +26,13 @@ impl From<io::Error> for OutputFault {
 }
 
 /// An empty file that is written from front to back.
-pub(super) struct Output<'a> {
+pub(crate) struct Output<'a> {
     file: &'a File,
     position: u64,
 }
 
 impl<'a> Output<'a> {
-    pub(super) fn new(file: &'a File) -> Result<Self, WriteError> {
+    pub(crate) fn new(file: &'a File) -> Result<Self, WriteError> {
         let len = file.metadata().map_err(|source| WriteError::Output { source })?.len();
         if len != 0 {
             return Err(WriteError::NotEmpty { len: Bytes(len) });
@@ -41,18 +41,18 @@ impl<'a> Output<'a> {
     }
 
     /// Bytes written so far.
-    pub(super) fn position(&self) -> u64 {
+    pub(crate) fn position(&self) -> u64 {
         self.position
     }
 
-    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<(), OutputFault> {
+    pub(crate) fn put(&mut self, bytes: &[u8]) -> Result<(), OutputFault> {
         self.file.write_all_at(bytes, self.position)?;
         self.position += bytes.len() as u64;
         Ok(())
     }
 
     /// The error for an image of at most `needed` bytes. Room that can not be determined counts as none.
-    pub(super) fn no_space(&self, needed: u64) -> WriteError {
+    pub(crate) fn no_space(&self, needed: u64) -> WriteError {
         let free = rustix::fs::fstatvfs(self.file).map_or(0, |fs| fs.f_bavail.saturating_mul(fs.f_frsize));
         let taken = self.file.metadata().map_or(0, |meta| meta.blocks().saturating_mul(512));
         WriteError::NoSpace { needed: Bytes(needed), available: Bytes(free.saturating_add(taken)) }

@@ -5,7 +5,8 @@ use std::ops::Range;
 use dormouse_guest_mem::{Bytes, PAGE_SHIFT, PAGE_SIZE, PageIndex, RamSource, is_zero};
 
 use super::page_map::PageMap;
-use super::{Omit, WriteError, WriteOptions};
+use super::{Omit, WriteOptions};
+use crate::error::WriteError;
 use crate::page_kind::PageKind;
 use crate::progress::Progress;
 
