@@ -1,0 +1,14 @@
+//! The host's kernel ABI: the one place of the host's code with `unsafe`.
+//!
+//! What rustix offers safely is used from there. Here is what it does not offer: asking which pages of a private mapping a
+//! process has copied for itself ([`own_pages`]), reading many places of another process's memory in one call
+//! ([`read_memory`]), and memory that is made of huge pages and can be taken before it is needed ([`Buffer`]).
+
+mod buffer;
+mod pagemap;
+mod pagemap_scan;
+mod remote_memory;
+
+pub use buffer::Buffer;
+pub use pagemap::own_pages;
+pub use remote_memory::read_memory;
