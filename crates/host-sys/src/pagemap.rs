@@ -21,7 +21,7 @@ const ENTRIES_AT_ONCE: u64 = 64 << 10;
 /// are ascending and page-aligned, and may touch each other.
 ///
 /// A page that is not reported has the bytes of the mapped file, whether it is in memory or not. `pagemap` is the process's
-/// `/proc/PID/pagemap`. Blocks for about a millisecond per GiB, or 20 where the kernel is older than 6.7.
+/// `/proc/PID/pagemap`. Blocks for up to 20 ms per GiB that the process owns.
 ///
 /// # Errors
 /// What the kernel says; `InvalidInput` unless the addresses are page-aligned.

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dormouse_guest_mem::{Bytes, RamLayout, RamSource};
+use dormouse_guest_mem::{Bytes, RamLayout};
 
-use crate::{Boot, Fingerprint, Result, VmSpec};
+use crate::{Boot, Fingerprint, PausedRam, Result, VmSpec};
 
 /// A way to run VMs on this machine.
 ///
@@ -95,12 +95,12 @@ pub trait Vm: Send + Sync {
     async fn save_device_state(&self, file_in_dir: &str) -> Result<PathBuf>;
 
     /// The RAM, to be read while the VM stays paused; after [`resume`](Self::resume) what it gives is a mixture.
-    /// Blocks for some 20 ms per GiB of a restored VM. Reads may fail once the VM is gone.
+    /// Blocks for up to 20 ms per GiB that a restored VM wrote. Reads fail once the VM is gone.
     ///
     /// # Errors
     /// [`WrongState`](crate::VmmError::WrongState) unless this object paused the VM or found it paused;
     /// [`Ram`](crate::VmmError::Ram) if the process does not show its RAM as expected.
-    fn paused_ram(&self) -> Result<Box<dyn RamSource + Send + Sync>>;
+    fn paused_ram(&self) -> Result<Box<dyn PausedRam>>;
 
     /// The last `bytes` that the guest printed on its console, as far as they are kept: a bounded number, and only
     /// since this object exists. Hostile bytes.

@@ -8,7 +8,6 @@ mod adopt;
 mod backend;
 mod command_line;
 mod connect;
-mod extents;
 mod launch;
 mod layout;
 mod maps;

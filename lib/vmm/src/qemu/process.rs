@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -80,9 +81,15 @@ impl Process {
         end.map_or(None, |end| *end).unwrap_or(ProcessEnd::Unknown)
     }
 
-    /// Whether the pid still is this process's, alive or not yet reaped.
-    pub(super) fn is_current(&self) -> bool {
-        start_time(self.pid).is_ok_and(|t| t == self.start_time)
+    /// The number as the system takes it.
+    pub(super) fn id(&self) -> io::Result<Pid> {
+        as_id(self.pid)
+    }
+
+    /// Whether it has not ended: then the pid is its own, and always was.
+    pub(super) fn is_alive(&self) -> bool {
+        let mut watched = [PollFd::new(&self.pidfd, PollFlags::IN)];
+        matches!(poll(&mut watched, Some(&Timespec::default())), Ok(0))
     }
 }
 
@@ -99,9 +106,12 @@ async fn reap(mut child: Child, killed: Arc<AtomicBool>, ended: watch::Sender<Op
 
 /// The pidfd is opened before the start time is read: so both are of one process, or the pidfd is of a dead one.
 fn identify(pid: u32) -> io::Result<(u32, u64, OwnedFd)> {
-    let raw = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput)?;
-    let pidfd = pidfd_open(raw, PidfdFlags::NONBLOCK)?;
+    let pidfd = pidfd_open(as_id(pid)?, PidfdFlags::NONBLOCK)?;
     Ok((pid, start_time(pid)?, pidfd))
+}
+
+fn as_id(pid: u32) -> io::Result<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::InvalidInput.into())
 }
 
 fn start_time(pid: u32) -> io::Result<u64> {

@@ -10,8 +10,7 @@ use std::sync::Arc;
 use dormouse_guest_mem::RamSource;
 use rustix::fs::OFlags;
 
-use super::extents;
-use crate::{Result, VmmError};
+use crate::{PausedRam, Restored, Result, VmmError, extents};
 
 /// What the kernel shows for QEMU's memfd; the name is that of the memory backend's type.
 const LINK_PREFIX: &str = "/memfd:memory-backend-memfd";
@@ -58,5 +57,11 @@ impl RamSource for MemfdRam {
 
     fn populated(&self) -> io::Result<Vec<Range<u64>>> {
         extents::data(&self.file, self.len)
+    }
+}
+
+impl PausedRam for MemfdRam {
+    fn restored(&self) -> Option<Restored<'_>> {
+        None
     }
 }

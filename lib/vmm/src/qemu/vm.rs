@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dormouse_guest_mem::{RamLayout, RamSource};
+use dormouse_guest_mem::RamLayout;
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
@@ -21,7 +21,7 @@ use super::ram_memfd::MemfdRam;
 use super::record::{self, RamPlace, Record};
 use super::tail::Outputs;
 use crate::qmp::Qmp;
-use crate::{ExitReason, QmpError, Result, RunState, Vm, VmSpec, VmmError};
+use crate::{ExitReason, PausedRam, QmpError, Result, RunState, Vm, VmSpec, VmmError};
 
 /// A VM whose QEMU takes commands.
 pub(super) struct QemuVm {
@@ -166,7 +166,7 @@ impl Vm for QemuVm {
         Ok(self.dir.join(file_in_dir))
     }
 
-    fn paused_ram(&self) -> Result<Box<dyn RamSource + Send + Sync>> {
+    fn paused_ram(&self) -> Result<Box<dyn PausedRam>> {
         if !self.paused.load(Ordering::SeqCst) {
             return Err(VmmError::WrongState { needed: RunState::Paused, found: RunState::Running });
         }

@@ -1,5 +1,7 @@
 //! Saving, restoring, and reading RAM.
 
+use std::ops::Range;
+
 use super::guest::{COUNTER, Program, WRITTEN_FROM, WRITTEN_PAGES};
 use super::*;
 use crate::{RunState, VmmError};
@@ -7,6 +9,10 @@ use dormouse_guest_mem::{PAGE_SIZE, PageIndex};
 
 fn count(ram: &[u8]) -> u32 {
     u32::from_le_bytes(ram[COUNTER..COUNTER + 4].try_into().unwrap())
+}
+
+fn page_bytes(run: &Range<u32>) -> Range<usize> {
+    run.start as usize * PAGE_SIZE..run.end as usize * PAGE_SIZE
 }
 
 /// Lets a paused VM run until its guest has gone on for a good while, and pauses it.
@@ -28,6 +34,13 @@ async fn a_booted_vms_ram_reads_as_qemu_sees_it() {
     let ram = populated(vm.paused_ram().unwrap().as_ref());
     assert!(ram == seen_by_qemu(&vm, &bench.dir("vm")).await, "RAM differs from QEMU's view");
     assert!(count(&ram) > 0);
+    let paused = vm.paused_ram().unwrap();
+    assert!(paused.restored().is_none(), "it was not restored from anything");
+    let counted = COUNTER / PAGE_SIZE;
+    let mut copied = vec![0; 2 * PAGE_SIZE];
+    paused.copy_pages(&[counted as u32..counted as u32 + 1, 256..257], &mut copied).unwrap();
+    assert!(copied[..PAGE_SIZE] == ram[counted * PAGE_SIZE..][..PAGE_SIZE]);
+    assert!(copied[PAGE_SIZE..] == ram[256 * PAGE_SIZE..][..PAGE_SIZE]);
     vm.kill().await.unwrap();
 }
 
@@ -69,22 +82,32 @@ async fn a_restored_vms_ram_is_the_file_and_exactly_the_pages_that_it_wrote() {
     let clone = bench.restore("clone", &snapshot).await.unwrap();
     run_on(&clone).await;
     let seen = seen_by_qemu(&clone, &bench.dir("clone")).await;
-    let ram = clone.clone_ram(&snapshot.ram).unwrap();
-    assert!(populated(&ram) == seen, "populated ranges do not give what QEMU sees");
+    let ram = clone.paused_ram().unwrap();
+    let restored = ram.restored().unwrap();
+    assert!(populated(ram.as_ref()) == seen, "populated ranges do not give what QEMU sees");
+    assert!(populated(restored.file) == base, "what it was restored from is as it was");
     let mut unaligned = vec![0; seen.len() - 777];
     ram.read_at(777, &mut unaligned).unwrap();
     assert!(unaligned == seen[777..], "a read across copied and shared pages differs");
 
     for (page, (now, before)) in seen.chunks(PAGE_SIZE).zip(base.chunks(PAGE_SIZE)).enumerate() {
         assert!(
-            now == before || ram.dirty().contains(PageIndex(page as u32)),
+            now == before || restored.written.contains(PageIndex(page as u32)),
             "page {page} is not known to be written"
         );
     }
     let written = WRITTEN_FROM / PAGE_SIZE..WRITTEN_FROM / PAGE_SIZE + WRITTEN_PAGES;
-    assert!(written.clone().all(|p| ram.dirty().contains(PageIndex(p as u32))));
-    let surplus = ram.dirty().len() as usize - written.len();
+    assert!(written.clone().all(|p| restored.written.contains(PageIndex(p as u32))));
+    let surplus = restored.written.len() as usize - written.len();
     assert!(surplus < 64, "{surplus} pages more than the guest writes count as written");
+    let its_own = written.start as u32..written.end as u32;
+    for runs in [vec![its_own.clone()], vec![0..3, its_own.start + 1..its_own.end - 7, 900..901]] {
+        let expected: Vec<u8> = runs.iter().flat_map(|run| seen[page_bytes(run)].to_vec()).collect();
+        let mut copied = vec![0; expected.len()];
+        ram.copy_pages(&runs, &mut copied).unwrap();
+        assert!(copied == expected, "pages that were copied out differ: {runs:?}");
+        assert!(ram.copy_pages(&runs, &mut copied[1..]).is_err(), "{runs:?} into too little room");
+    }
     let mut past = [0; 2];
     assert!(ram.read_at(RAM.0 - 1, &mut past).is_err(), "reading past the end");
     clone.kill().await.unwrap();
@@ -131,4 +154,21 @@ async fn two_saves_of_one_pause_are_equal_and_need_the_pause() {
         assert!(matches!(vm.save_device_state(bad).await, Err(VmmError::BadSpec { .. })), "{bad:?}");
     }
     vm.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn ram_of_a_vm_that_is_gone_cannot_be_read_where_it_wrote() {
+    let bench = Bench::new().await;
+    let vm = bench.boot("source", Program::Count).await;
+    vm.pause().await.unwrap();
+    let snapshot = Snapshot::take(&bench, &vm, "first").await;
+    vm.kill().await.unwrap();
+    let clone = bench.restore("clone", &snapshot).await.unwrap();
+    run_on(&clone).await;
+    let ram = clone.paused_ram().unwrap();
+    let mut page = [0; PAGE_SIZE];
+    ram.read_at(WRITTEN_FROM as u64, &mut page).unwrap();
+    clone.kill().await.unwrap();
+    assert!(ram.read_at(WRITTEN_FROM as u64, &mut page).is_err());
+    assert!(clone.paused_ram().is_err());
 }
