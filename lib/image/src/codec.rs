@@ -144,20 +144,19 @@ impl Decoder {
         Ok(Self { zstd: Decompressor::new()? })
     }
 
-    /// Checks `stored` against the frame's checksum and only then decodes it into `raw`, which becomes exactly as long
+    /// Checks `stored` against the frame's checksum and only then decodes it into `raw`, which must be exactly as long
     /// as the frame's pages. Never writes more than that, whatever the compressed stream claims.
-    pub(crate) fn decode(&mut self, frame: &CodedFrame, stored: &[u8], raw: &mut Vec<u8>) -> Result<(), FrameFault> {
+    pub(crate) fn decode(&mut self, frame: &CodedFrame, stored: &[u8], raw: &mut [u8]) -> Result<(), FrameFault> {
         if blake3::hash(stored) != frame.checksum {
             return Err(FrameFault::Checksum);
         }
-        raw.resize(frame.raw_len(), 0);
         let decoded = match frame.encoding {
             Encoding::Raw if stored.len() == raw.len() => {
                 raw.copy_from_slice(stored);
                 Some(stored.len())
             }
             Encoding::Raw => None,
-            Encoding::Zstd => self.zstd.decompress_to_buffer(stored, raw.as_mut_slice()).ok(),
+            Encoding::Zstd => self.zstd.decompress_to_buffer(stored, raw).ok(),
             Encoding::Lz4 => lz4_flex::block::decompress_into(stored, raw).ok(),
         };
         if decoded == Some(frame.raw_len()) { Ok(()) } else { Err(FrameFault::Undecodable) }

@@ -18,11 +18,20 @@ pub(crate) enum OutputFault {
 
 impl From<io::Error> for OutputFault {
     fn from(error: io::Error) -> Self {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::Full,
-            _ => Self::Io(error),
-        }
+        if is_full(&error) { Self::Full } else { Self::Io(error) }
     }
+}
+
+/// Whether it says that no room is left, or that the user's quota is used up.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// What the file system has left for this file, counting what the file takes. Room that can not be determined is none.
+pub(crate) fn room(file: &File) -> Bytes {
+    let free = rustix::fs::fstatvfs(file).map_or(0, |fs| fs.f_bavail.saturating_mul(fs.f_frsize));
+    let taken = file.metadata().map_or(0, |meta| meta.blocks().saturating_mul(512));
+    Bytes(free.saturating_add(taken))
 }
 
 /// An empty file that is written from front to back.
@@ -51,10 +60,8 @@ impl<'a> Output<'a> {
         Ok(())
     }
 
-    /// The error for an image of at most `needed` bytes. Room that can not be determined counts as none.
+    /// The error for an image of at most `needed` bytes.
     pub(crate) fn no_space(&self, needed: u64) -> WriteError {
-        let free = rustix::fs::fstatvfs(self.file).map_or(0, |fs| fs.f_bavail.saturating_mul(fs.f_frsize));
-        let taken = self.file.metadata().map_or(0, |meta| meta.blocks().saturating_mul(512));
-        WriteError::NoSpace { needed: Bytes(needed), available: Bytes(free.saturating_add(taken)) }
+        WriteError::NoSpace { needed: Bytes(needed), available: room(self.file) }
     }
 }

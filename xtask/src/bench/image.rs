@@ -20,11 +20,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let data = summary.data();
     println!("memory image of a real guest of {} ({data} not zero)", summary.ram);
     println!("  stored / not zero         {:8.3}", summary.file_len.as_mib() / data.as_mib());
-    println!(
-        "  map and frame table       {:8} of {}",
-        Bytes(summary.file_len.0 - summary.stored.0),
-        summary.file_len
-    );
+    println!("  map and frame table       {:8} of {}", Bytes(summary.file_len.0 - summary.stored.0), summary.file_len);
     println!(
         "  written per second        {:8.2} GB of non-zero RAM ({:.2} GB per CPU second)",
         rate(data.0, wall),

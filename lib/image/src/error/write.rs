@@ -4,7 +4,6 @@ use std::io;
 
 use dormouse_guest_mem::Bytes;
 
-use crate::disk::DiskSlot;
 use crate::disk_index::MAX_DISK_LEN;
 use crate::error::ReadError;
 use crate::image::MAX_INDEX_LEN;
@@ -58,11 +57,17 @@ pub enum WriteError {
         /// As given.
         threads: usize,
     },
-    /// A disk can not be read.
-    #[error("the {disk} can not be read at offset {offset:#x}")]
-    Disk {
-        /// Which one.
-        disk: DiskSlot,
+    /// The RAM that the VM was started with can not be read.
+    #[error("the RAM that the sandbox was started with can not be read at offset {offset:#x}")]
+    ParentRam {
+        /// Where in it the failing read began.
+        offset: u64,
+        /// What the read said.
+        source: io::Error,
+    },
+    /// A disk that is to be indexed can not be read.
+    #[error("the disk can not be read at offset {offset:#x} to index its blocks")]
+    DiskRead {
         /// Where.
         offset: u64,
         /// What the system said.

@@ -9,6 +9,8 @@
 )]
 #![allow(dead_code, reason = "each test binary uses its part")]
 
+pub(crate) mod lab;
+
 use std::fs::File;
 use std::io;
 use std::ops::Range;

@@ -28,6 +28,7 @@ impl<'a> FrameReader<'a> {
         self.stored.resize(frame.coded.stored_len as usize, 0);
         let read = self.image.file.read_exact_at(&mut self.stored, frame.coded.offset);
         read.map_err(|source| ReadError::Io { path: path(), source })?;
+        raw.resize(frame.coded.raw_len(), 0);
         self.decoder.decode(&frame.coded, &self.stored, raw).map_err(|fault| {
             let (offset, len) = (frame.coded.offset, Bytes(u64::from(frame.coded.stored_len)));
             let damage = match fault {

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -12,6 +12,7 @@ use dormouse_guest_mem::{Bytes, PageIndex};
 use super::ImageReader;
 use super::frames::FrameReader;
 use crate::error::{MaterialiseError, ReadError};
+use crate::output::{is_full, room};
 use crate::progress::Progress;
 use crate::v1::format::FrameEntry;
 
@@ -97,10 +98,9 @@ impl Job<'_> {
 }
 
 fn output_fault(image: &ImageReader, out: &File, error: io::Error) -> MaterialiseError {
-    if !matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
-        return MaterialiseError::Output { source: error };
+    if is_full(&error) {
+        MaterialiseError::NoSpace { needed: image.summary.data(), available: room(out) }
+    } else {
+        MaterialiseError::Output { source: error }
     }
-    let free = rustix::fs::fstatvfs(out).map_or(0, |fs| fs.f_bavail.saturating_mul(fs.f_frsize));
-    let taken = out.metadata().map_or(0, |meta| meta.blocks().saturating_mul(512));
-    MaterialiseError::NoSpace { needed: image.summary.data(), available: Bytes(free.saturating_add(taken)) }
 }

@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
-use dormouse_guest_mem::{Bytes, PAGE_SHIFT, PAGE_SIZE, PageIndex, RamSource, is_zero};
+use dormouse_guest_mem::{Bytes, PAGE_SIZE, PageIndex, RamSource, is_zero};
 
 use super::page_map::PageMap;
 use super::{Omit, WriteOptions};
 use crate::error::WriteError;
 use crate::page_kind::PageKind;
 use crate::progress::Progress;
+use crate::ram::{pages_of, populated};
 
 /// Pages read at once: the zero test then runs on bytes that are still in the second-level cache.
 const READ_PAGES: u32 = 64;
@@ -131,27 +132,4 @@ fn parts(pages: Range<u32>, step: u32) -> impl Iterator<Item = Range<u32>> {
         at = (start / step * step).saturating_add(step).min(pages.end);
         (start < pages.end).then_some(start..at)
     })
-}
-
-fn pages_of(len: u64) -> u32 {
-    u32::try_from(len >> PAGE_SHIFT).unwrap_or(u32::MAX)
-}
-
-/// The populated ranges as whole pages, checked: the process behind the RAM file is not trusted.
-fn populated(ram: &dyn RamSource) -> Result<Vec<Range<u32>>, WriteError> {
-    let ranges = ram.populated().map_err(|source| WriteError::Ram { offset: 0, source })?;
-    let mut out: Vec<Range<u32>> = Vec::new();
-    let mut before = 0;
-    for range in ranges {
-        if range.start < before || range.end < range.start || range.end > ram.len() {
-            return Err(WriteError::BadRanges { offset: range.start });
-        }
-        before = range.end;
-        let (start, end) = (pages_of(range.start), pages_of(range.end.next_multiple_of(PAGE_SIZE as u64)));
-        match out.last_mut() {
-            Some(last) if last.end >= start => last.end = last.end.max(end),
-            _ => out.push(start..end),
-        }
-    }
-    Ok(out)
 }
