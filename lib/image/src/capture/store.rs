@@ -66,7 +66,7 @@ pub(super) fn store(
     let feed = RamFeed { ram, order: order.pages() };
     let new = write_pack(&feed, pack_out, index_most, options, progress)?;
     let map = build(accounting, &order, new.as_ref(), &mut packs);
-    finish(map, new, accounting, index_out)
+    finish(&map, new, accounting, index_out)
 }
 
 /// Writes the index.
@@ -80,15 +80,15 @@ pub(crate) fn write_index(map: &PageMap, out: &File) -> Result<(crate::digest::I
     }
 }
 
-fn finish(map: PageMap, new: Option<NewPack>, of: &Accounting, index_out: &File) -> Result<Stored, WriteError> {
-    let (root, index_len) = write_index(&map, index_out)?;
+fn finish(map: &PageMap, new: Option<NewPack>, of: &Accounting, index_out: &File) -> Result<Stored, WriteError> {
+    let (root, index_len) = write_index(map, index_out)?;
     Ok(Stored {
         pack: new.map(|pack| pack.named),
-        packs: sorted(&map),
+        packs: sorted(map),
         root,
         index_len: Bytes(index_len),
         ram_digest: of.ram_digest,
-        summary: summary(&map, root, index_len),
+        summary: summary(map, root, index_len),
     })
 }
 
