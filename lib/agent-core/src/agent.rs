@@ -34,6 +34,8 @@ pub struct Durations {
     pub request_head: Duration,
     /// A client that sends nothing of a request's body for this long is cut off.
     pub request_body: Duration,
+    /// A client that was answered already and sends nothing of the rest of its request for this long is cut off.
+    pub linger: Duration,
     /// A watcher that nobody polls for this long goes away.
     pub watcher_idle: Duration,
 }
@@ -47,6 +49,7 @@ impl Default for Durations {
             late_connect: Duration::from_secs(30),
             request_head: Duration::from_secs(75),
             request_body: Duration::from_secs(60),
+            linger: Duration::from_secs(2),
             watcher_idle: Duration::from_secs(3600),
         }
     }

@@ -18,7 +18,10 @@ use tower::ServiceExt;
 
 use super::answer::AnswerBody;
 use super::connections::{ConnectionId, Order};
+use super::linger::Lingering;
 use super::routes::routes;
+use super::unread::Unread;
+use super::unwanted_body::RequestBody;
 use crate::agent::Agent;
 
 /// What one connection may buffer in each direction, a head included: what it costs when its client is hostile.
@@ -70,10 +73,15 @@ async fn connection(
 ) {
     // A failure only costs latency.
     let _ = stream.set_nodelay(true);
+    let unread = Unread::default();
+    let patience = agent.durations.linger;
+    let stream = Lingering::new(stream, unread.clone(), patience);
+    let coming = unread.clone();
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(id);
         let answering = agent.connections.answering(id);
         let routes = routes.clone();
+        let request = RequestBody::put_in(request, &coming, patience);
         async move {
             let Ok(response) = routes.oneshot(request.map(Body::new)).await;
             Ok::<_, Infallible>(response.map(|inner| AnswerBody { inner, answering }))
@@ -90,11 +98,17 @@ async fn connection(
         tokio::select! {
             // Errors are the client's: it went away or does not speak HTTP.
             _ = connection.as_mut() => return,
+            // Only to look at it again.
+            () = unread.given_up() => {}
             changed = orders.changed() => {
                 let order = *orders.borrow_and_update();
                 match order {
                     Order::Serve if changed.is_ok() => {}
-                    Order::Finish if changed.is_ok() => connection.as_mut().graceful_shutdown(),
+                    Order::Finish if changed.is_ok() => {
+                        // A snapshot does not wait for who is about to ask something.
+                        unread.settled();
+                        connection.as_mut().graceful_shutdown();
+                    }
                     _ => return,
                 }
             }

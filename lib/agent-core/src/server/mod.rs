@@ -4,11 +4,14 @@ mod answer;
 mod connections;
 mod error;
 mod event_stream;
+mod linger;
 mod listener;
 mod request_body;
 mod routes;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod unread;
+mod unwanted_body;
 
 pub(crate) use connections::{ConnectionId, Connections};
 pub(crate) use error::HttpError;

@@ -15,6 +15,7 @@ mod filesystem;
 mod hostile;
 mod ports;
 mod processes;
+mod refused;
 mod restore;
 mod snapshot;
 mod support;

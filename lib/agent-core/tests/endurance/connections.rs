@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
 use crate::holdings::{alone, resident};
@@ -64,4 +65,20 @@ async fn a_burst_of_connections_is_kept_until_it_is_accepted() {
     let burst: Vec<_> = (0..500).map(connect).collect();
     assert_eq!(agent.get("/health").await.status, 204);
     drop(burst);
+}
+
+#[tokio::test]
+async fn a_client_that_never_stops_sending_after_its_refusal_is_cut_off() {
+    let _alone = alone().await;
+    let agent = agent().await;
+    let mut stream = TcpStream::connect(agent.address).await.unwrap();
+    let endless = format!("DELETE /files HTTP/1.1\r\nhost: a\r\ncontent-length: {}\r\n\r\n", u64::MAX / 2);
+    stream.write_all(endless.as_bytes()).await.unwrap();
+    let (piece, memory, mut sent) = (vec![0; 1 << 20], resident(), 0_usize);
+    while stream.write_all(&piece).await.is_ok() {
+        sent += piece.len();
+        assert!(sent < 4 << 30, "nothing stops it");
+    }
+    println!("cut off after {sent} bytes");
+    assert!(resident() < memory + (16 << 20), "what it sent is not kept");
 }
