@@ -1,4 +1,5 @@
-"""One agent outside a VM, where the SDK's debug mode looks for it, and both of the SDK's flavours over it."""
+"""What the tests drive: an agent of their own outside a VM, where the SDK's debug mode looks for it, or the agent of a real guest that
+DORMOUSE_GUEST_URL and DORMOUSE_GUEST_TOKEN name. Both of the SDK's flavours over it."""
 
 import inspect
 import os
@@ -18,9 +19,31 @@ for name in [name for name in os.environ if name.startswith("E2B_")]:
 os.environ["E2B_DEBUG"] = "true"
 
 from e2b import AsyncSandbox, Sandbox  # noqa: E402
+from e2b.connection_config import ConnectionConfig  # noqa: E402
+from packaging.version import Version  # noqa: E402
+from place import Place, here  # noqa: E402
 
 PORT = 49983
 START_LIMIT = 10.0
+GUEST_URL = os.environ.get("DORMOUSE_GUEST_URL")
+GUEST_TOKEN = os.environ.get("DORMOUSE_GUEST_TOKEN")
+"""Whether the agent can become other users."""
+IS_ROOT = bool(GUEST_URL) or os.geteuid() == 0
+
+
+def sandbox_at(url: str, token: str | None, kind=Sandbox):
+    """A sandbox whose agent is at `url`, without asking any API for it."""
+    return kind(
+        sandbox_id="here",
+        sandbox_domain=None,
+        envd_version=Version("0.6.13"),
+        envd_access_token=token,
+        traffic_access_token=None,
+        connection_config=ConnectionConfig(
+            sandbox_url=url,
+            extra_sandbox_headers={"X-Access-Token": token} if token else {},
+        ),
+    )
 
 
 def wait_until_healthy(process: subprocess.Popen, port: int) -> None:
@@ -62,16 +85,22 @@ def stop(agent: subprocess.Popen) -> None:
 
 @pytest.fixture(scope="session")
 def agent(tmp_path_factory):
-    """The agent, without a token, as the user who runs the tests."""
+    """The agent. One of our own has no token and works as the user who runs the tests."""
+    if GUEST_URL:
+        yield
+        return
     process = start_agent(PORT, tmp_path_factory.mktemp("agent"))
-    yield process
+    yield
     assert process.poll() is None, "the agent went down during the tests"
     stop(process)
 
 
 @pytest.fixture
 def secured_agent(tmp_path):
-    """Another agent, with a token. Its port and the token."""
+    """The address of an agent with a token, and the token."""
+    if GUEST_URL:
+        yield GUEST_URL, GUEST_TOKEN
+        return
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -81,7 +110,7 @@ def secured_agent(tmp_path):
     )
     with urllib.request.urlopen(init, timeout=5) as answer:
         assert answer.status == 204
-    yield port, "tok_sdk"
+    yield f"http://127.0.0.1:{port}", "tok_sdk"
     stop(process)
 
 
@@ -109,10 +138,24 @@ class Flavour:
 @pytest.fixture(params=["sync", "async"])
 async def flavour(request, agent):
     is_async = request.param == "async"
-    sandbox = await done(AsyncSandbox.create() if is_async else Sandbox.create())
+    kind = AsyncSandbox if is_async else Sandbox
+    sandbox = sandbox_at(GUEST_URL, GUEST_TOKEN, kind) if GUEST_URL else await done(kind.create())
     return Flavour(sandbox, is_async)
 
 
 @pytest.fixture
 def sandbox(flavour):
     return flavour.sandbox
+
+
+@pytest.fixture
+def place(agent, tmp_path):
+    """An empty folder of the sandbox, which its default user owns."""
+    if not GUEST_URL:
+        return Place(str(tmp_path), here)
+    witness = sandbox_at(GUEST_URL, GUEST_TOKEN)
+
+    def there(script: str) -> str:
+        return witness.commands.run(script).stdout
+
+    return Place(there("mktemp -d").strip(), there)

@@ -1,34 +1,54 @@
+"""Commands from start to end."""
+
 import asyncio
-import os
 import threading
 
 import pytest
-from conftest import done, feed
+from conftest import IS_ROOT, done
 from e2b import (
     AuthenticationException,
     CommandExitException,
     InvalidArgumentException,
     NotFoundException,
-    SandboxException,
     TimeoutException,
 )
 
 
+async def until(holds):
+    for _ in range(200):
+        if await done(holds()):
+            return
+        await asyncio.sleep(0.1)
+    pytest.fail("never")
+
+
+async def pids(sandbox):
+    return {process.pid for process in await done(sandbox.commands.list())}
+
+
 async def test_a_command_runs_and_its_output_comes_apart(sandbox):
     result = await done(sandbox.commands.run("echo out; echo err >&2"))
-    assert (result.stdout, result.stderr, result.exit_code) == ("out\n", "err\n", 0)
+    assert (result.stdout, result.stderr, result.exit_code, result.error) == ("out\n", "err\n", 0, None)
 
 
 async def test_an_exit_code_is_an_exception_with_what_was_said(sandbox):
     with pytest.raises(CommandExitException) as caught:
         await done(sandbox.commands.run("echo why >&2; exit 7"))
     assert (caught.value.exit_code, caught.value.stderr) == (7, "why\n")
+    assert caught.value.error == "exit status 7"
 
 
-async def test_directory_environment_and_login_shell(sandbox, tmp_path):
+async def test_directory_environment_and_login_shell(sandbox, place):
     script = 'pwd; echo "$A"; shopt -q login_shell && echo login'
-    result = await done(sandbox.commands.run(script, cwd=str(tmp_path), envs={"A": "x y"}))
-    assert result.stdout == f"{tmp_path}\nx y\nlogin\n"
+    result = await done(sandbox.commands.run(script, cwd=str(place), envs={"A": "x y"}))
+    assert result.stdout == f"{place}\nx y\nlogin\n"
+
+
+@pytest.mark.skipif(not IS_ROOT, reason="only root can become somebody else")
+async def test_a_command_runs_as_the_user_who_is_named(sandbox):
+    script = "id -un; id -gn; echo $USER $LOGNAME $HOME"
+    for user, said in [("root", "root\nroot\nroot root /root\n"), ("bin", "bin\nbin\nbin bin /bin\n")]:
+        assert (await done(sandbox.commands.run(script, user=user))).stdout == said
 
 
 async def test_output_of_any_size_and_with_characters_of_many_bytes_is_whole(sandbox):
@@ -38,79 +58,81 @@ async def test_output_of_any_size_and_with_characters_of_many_bytes_is_whole(san
 
 async def test_callbacks_hear_output_while_it_comes(sandbox):
     out, err = [], []
-    await done(sandbox.commands.run("echo a; echo b >&2; sleep 0.1; echo c", on_stdout=out.append, on_stderr=err.append))
-    assert ("".join(out), "".join(err)) == ("a\nc\n", "b\n")
+    script = "echo a; echo b >&2; sleep 0.1; echo c"
+    hear = {"on_stdout": out.append, "on_stderr": err.append}
+    result = await done(sandbox.commands.run(script, retain_output=False, **hear))
+    assert ("".join(out), "".join(err), result.stdout) == ("a\nc\n", "b\n", None)
 
 
-async def test_a_background_command_is_listed_attached_to_and_killed(sandbox):
-    started = await done(sandbox.commands.run("echo hello; exec sleep 60", background=True, timeout=0))
-    listed = {p.pid: p for p in await done(sandbox.commands.list())}
-    assert listed[started.pid].cmd == "/bin/bash" and listed[started.pid].args[-1].endswith("sleep 60")
-    os.kill(started.pid, 0)
+async def test_a_background_command_is_listed_attached_to_and_killed(sandbox, place):
+    script = "echo hello; exec sleep 60"
+    started = await done(
+        sandbox.commands.run(script, background=True, timeout=0, cwd=str(place), envs={"A": "1"})
+    )
+    listed = {p.pid: p for p in await done(sandbox.commands.list())}[started.pid]
+    assert (listed.cmd, listed.args) == ("/bin/bash", ["-l", "-c", script])
+    assert (listed.cwd, listed.envs, listed.tag) == (str(place), {"A": "1"}, None)
+    place.sh(f"kill -0 {started.pid}")
     attached = await done(sandbox.commands.connect(started.pid))
     assert attached.pid == started.pid
     assert await done(sandbox.commands.kill(started.pid)) is True
     for handle in (started, attached):
         with pytest.raises(CommandExitException):
             await done(handle.wait())
-    assert started.pid not in {p.pid for p in await done(sandbox.commands.list())}
+    assert started.pid not in await pids(sandbox)
     assert await done(sandbox.commands.kill(started.pid)) is False
-    with pytest.raises(ProcessLookupError):
-        os.kill(started.pid, 0)
+    place.sh(f"! kill -0 {started.pid} 2>&1")
 
 
-async def test_input_is_fed_until_it_is_closed(sandbox):
-    cat = await done(sandbox.commands.run("cat", background=True, stdin=True))
-    await done(sandbox.commands.send_stdin(cat.pid, "one\n"))
-    await done(sandbox.commands.send_stdin(cat.pid, b"two\n"))
-    await done(sandbox.commands.close_stdin(cat.pid))
-    assert (await done(cat.wait())).stdout == "one\ntwo\n"
+async def test_an_ended_command_can_still_be_attached_to(sandbox, place):
+    started = await done(sandbox.commands.run("exit 3", background=True))
+    with pytest.raises(CommandExitException):
+        await done(started.wait())
+    late = await done(sandbox.commands.connect(started.pid))
+    with pytest.raises(CommandExitException) as caught:
+        await done(late.wait())
+    assert (late.pid, caught.value.exit_code) == (started.pid, 3)
 
 
-async def test_input_is_streamed_in_order(flavour):
-    commands = flavour.sandbox.commands
-    chunks = [f"{n}\n" for n in range(500)]
-    cat = await done(commands.run("cat", background=True, stdin=True))
-    await feed(flavour, commands, cat.pid, chunks)
-    await done(commands.close_stdin(cat.pid))
-    assert (await done(cat.wait())).stdout == "".join(chunks)
-
-
-async def test_a_command_past_its_time_is_killed(sandbox, tmp_path):
-    mark = tmp_path / "pid"
+async def test_the_time_of_a_client_that_attached_is_not_the_commands(sandbox, place):
+    started = await done(
+        sandbox.commands.run("until [ -e go ]; do sleep 0.1; done; echo on", background=True, cwd=str(place))
+    )
+    attached = await done(sandbox.commands.connect(started.pid, timeout=0.5))
     with pytest.raises(TimeoutException):
-        await done(sandbox.commands.run(f"echo $$ > {mark}; exec sleep 60", timeout=1))
-    pid = int(mark.read_text())
-    for _ in range(100):
-        if pid not in {p.pid for p in await done(sandbox.commands.list())}:
-            return
-        await asyncio.sleep(0.1)
-    pytest.fail("still runs")
+        await done(attached.wait())
+    place.put("go", "")
+    assert (await done(started.wait())).stdout == "on\n"
 
 
-async def test_a_client_that_leaves_does_not_end_the_command(sandbox, tmp_path):
-    started = await done(sandbox.commands.run(f"sleep 0.5; echo on > {tmp_path}/on", background=True))
+async def test_a_command_past_its_time_is_killed(sandbox, place):
+    with pytest.raises(TimeoutException):
+        await done(sandbox.commands.run(f"echo $$ > {place}/pid; exec sleep 60", timeout=3))
+    pid = int(place.get("pid"))
+
+    async def gone():
+        return pid not in await pids(sandbox)
+
+    await until(gone)
+    place.sh(f"! kill -0 {pid} 2>&1")
+
+
+async def test_a_client_that_leaves_does_not_end_the_command(sandbox, place):
+    started = await done(sandbox.commands.run(f"sleep 0.5; echo on > {place}/on", background=True))
     await done(started.disconnect())
-    for _ in range(100):
-        if (tmp_path / "on").exists():
-            return
-        await asyncio.sleep(0.1)
-    pytest.fail("ended")
+    await until(lambda: place.has("on"))
 
 
 async def test_what_cannot_be_done_says_why(sandbox):
-    with pytest.raises(NotFoundException):
-        await done(sandbox.commands.connect(999999))
+    for missing in (sandbox.commands.connect, sandbox.commands.close_stdin):
+        with pytest.raises(NotFoundException):
+            await done(missing(999999))
     with pytest.raises(NotFoundException):
         await done(sandbox.commands.send_stdin(999999, "x"))
     with pytest.raises(InvalidArgumentException):
         await done(sandbox.commands.run("true", cwd="/no/such/place"))
     with pytest.raises(AuthenticationException, match="invalid username: 'root123'"):
         await done(sandbox.commands.run("true", user="root123"))
-    quiet = await done(sandbox.commands.run("sleep 5", background=True))
-    with pytest.raises(SandboxException):
-        await done(sandbox.commands.send_stdin(quiet.pid, "x"))
-    await done(quiet.kill())
 
 
 async def test_many_at_once_all_end(flavour):
