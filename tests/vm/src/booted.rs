@@ -1,4 +1,5 @@
-//! Guests that are booted directly, for scenarios that look at what no daemon shows.
+//! Guests that are booted directly: for scenarios that look at what no daemon shows, and for other devices and kernel
+//! arguments than sandboxes have.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,6 +8,7 @@ use std::time::Duration;
 use dormouse_guest_mem::Bytes;
 use dormouse_templates::{Artifacts, KernelLine, KernelSource, Recipe, Silent, build};
 use dormouse_vmm::{Boot, Disk, MacAddr, UserNet, Vm, VmSpec, Vmm};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use crate::Guest;
@@ -23,7 +25,7 @@ pub struct Machine {
     pub ram: Bytes,
 }
 
-/// A VM without a daemon. Its folder goes away with this; [`Vm::kill`] must be called.
+/// A VM without a daemon. It and its folder go away with this.
 pub struct Booted {
     /// The VM.
     pub vm: Arc<dyn Vm>,
@@ -33,6 +35,11 @@ pub struct Booted {
 impl Booted {
     /// Boots a guest and waits for its agent.
     pub async fn new(machine: &Machine) -> Self {
+        Self::with(machine, &*vmm().await, "").await
+    }
+
+    /// The same with a VMM that may add devices, and with more arguments for the kernel.
+    pub async fn with(machine: &Machine, vmm: &dyn Vmm, kernel_args: &str) -> Self {
         let artifacts = artifacts(machine.kernel).await;
         let dir = scratch();
         let overlay = dir.path().join("overlay.ext4");
@@ -41,11 +48,12 @@ impl Booted {
         let boot = Boot {
             kernel: artifacts.kernel,
             initramfs: artifacts.initramfs,
-            cmdline: "console=ttyS0 quiet reboot=t panic=-1 tsc=reliable mitigations=off \
-                      dormouse.ip=10.0.2.15/24 dormouse.gw=10.0.2.2 dormouse.hostname=oracle"
-                .into(),
+            cmdline: format!(
+                "console=ttyS0 quiet reboot=t panic=-1 tsc=reliable mitigations=off \
+                 dormouse.ip=10.0.2.15/24 dormouse.gw=10.0.2.2 dormouse.hostname=oracle {kernel_args}"
+            ),
         };
-        let vm = vmm().await.boot(dir.path(), &spec, &boot).await.expect("start the VM");
+        let vm = vmm.boot(dir.path(), &spec, &boot).await.expect("start the VM");
         let booted = Self { vm, dir };
         booted.wait_for_agent().await;
         booted
@@ -84,6 +92,16 @@ impl Booted {
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
         panic!("the guest did not come up: {}", String::from_utf8_lossy(&self.vm.console_tail(3000).await));
+    }
+}
+
+impl Drop for Booted {
+    /// Also when a scenario failed. Harmless when the VM was ended already.
+    fn drop(&mut self) {
+        let running = self.dir.path().join("vm.json").exists();
+        if let Some(pid) = i32::try_from(self.vm.pid()).ok().and_then(Pid::from_raw).filter(|_| running) {
+            let _ = kill_process(pid, Signal::KILL);
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A way into a guest: commands through its agent.
 
+use std::path::Path;
 use std::time::Duration;
 
 use dormouse_agent_proto::client::{AgentRpc, CallOptions};
@@ -86,6 +87,18 @@ impl Guest {
         }
         let stderr = String::from_utf8_lossy(&stderr).into_owned();
         Output { stdout, stderr, code: code.unwrap_or_else(|| panic!("{command:?} never ended")) }
+    }
+
+    /// Puts a file of this machine into the guest.
+    pub async fn upload(&self, file: &Path, to: &str) {
+        let url = format!("{}/files?username=root&path={to}", self.base);
+        let mut curl = tokio::process::Command::new("curl");
+        curl.args(["-sf", "-m", "240", "-H", "content-type: application/octet-stream", "-X", "POST", "--data-binary"]);
+        curl.arg(format!("@{}", file.display())).args(["-o", "/dev/null", &url]);
+        if !self.token.is_empty() {
+            curl.arg("-H").arg(format!("x-access-token: {}", self.token));
+        }
+        assert!(curl.status().await.is_ok_and(|status| status.success()), "upload {}", file.display());
     }
 
     /// Runs a command that must succeed; gives its trimmed output.

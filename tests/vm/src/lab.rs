@@ -9,6 +9,7 @@ use std::time::Duration;
 use dormouse_lifecycle::{
     BuildProgress, BuildRequest, Host, Limits, NewSandbox, OnTimeout, Options, SandboxId, SandboxInfo, TemplateName,
 };
+use dormouse_vmm::Vmm;
 use dormouse_vmm::qemu::{Qemu, QemuOptions};
 use rustix::process::Pid;
 use tokio::runtime::Runtime;
@@ -63,26 +64,20 @@ pub async fn vmm() -> Arc<Qemu> {
 /// The shared host, with its template built.
 pub async fn host() -> &'static Host {
     static HOST: OnceCell<Host> = OnceCell::const_new();
-    HOST.get_or_init(|| async {
-        let host = open(&state_dir()).await;
-        for left_over in host.list() {
-            host.kill(&left_over.id).await.expect("remove what an earlier run left");
-        }
-        let name: TemplateName = TEMPLATE.parse().expect("a name");
-        host.build_template(name, BuildRequest::default(), Arc::new(Lines)).await.expect("build the template");
-        host
-    })
-    .await
+    HOST.get_or_init(|| async { host_with(vmm().await).await }).await
 }
 
-async fn open(state: &Path) -> Host {
-    let options = Options {
-        state: state.to_owned(),
-        vmm: vmm().await,
-        agent: binary("dormouse-agent"),
-        limits: Limits::default(),
-    };
-    Host::open(options).await.expect("open the state folder").0
+/// A host on the shared state folder that starts its VMs with `vmm`, without sandboxes and with its template built.
+/// Only one at a time can have the folder.
+pub async fn host_with(vmm: Arc<dyn Vmm>) -> Host {
+    let options = Options { state: state_dir(), vmm, agent: binary("dormouse-agent"), limits: Limits::default() };
+    let host = Host::open(options).await.expect("open the state folder").0;
+    for left_over in host.list() {
+        host.kill(&left_over.id).await.expect("remove what an earlier run left");
+    }
+    let name: TemplateName = TEMPLATE.parse().expect("a name");
+    host.build_template(name, BuildRequest::default(), Arc::new(Lines)).await.expect("build the template");
+    host
 }
 
 /// A request for a sandbox that lives long enough for any scenario.

@@ -13,7 +13,7 @@ use crate::{Boot, Fingerprint, Result, Vm, VmSpec, Vmm};
 #[async_trait]
 impl Vmm for Qemu {
     fn fingerprint(&self, spec: &VmSpec) -> Fingerprint {
-        command_line::fingerprint(&self.facts, spec)
+        command_line::fingerprint(&self.facts, spec, &self.extra_args)
     }
 
     fn layout(&self, ram: Bytes) -> Result<RamLayout> {

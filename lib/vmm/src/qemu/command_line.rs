@@ -44,7 +44,7 @@ pub(super) fn arguments(facts: &QemuFacts, spec: &VmSpec, start: &Start<'_>) -> 
 }
 
 /// What must be equal to load a device state.
-pub(super) fn fingerprint(facts: &QemuFacts, spec: &VmSpec) -> Fingerprint {
+pub(super) fn fingerprint(facts: &QemuFacts, spec: &VmSpec, extra_args: &[String]) -> Fingerprint {
     let disks = spec
         .disks
         .iter()
@@ -64,6 +64,9 @@ pub(super) fn fingerprint(facts: &QemuFacts, spec: &VmSpec) -> Fingerprint {
     ];
     if facts.accel == Accel::Kvm {
         entries.push(("host_cpu", facts.host_cpu.clone()));
+    }
+    if !extra_args.is_empty() {
+        entries.push(("extra", extra_args.join(" ")));
     }
     Fingerprint::new(entries)
 }

@@ -50,7 +50,8 @@ fn whole(ram: &Path, spec: &VmSpec) -> Result<PathBuf> {
 
 async fn launch(qemu: &Qemu, dir: &Path, spec: &VmSpec, start: &Start<'_>, ram: RamPlace) -> Result<QemuVm> {
     let layout = layout::q35(spec.ram)?;
-    let arguments = arguments(&qemu.facts, spec, start)?;
+    let mut arguments = arguments(&qemu.facts, spec, start)?;
+    arguments.extend_from_slice(&qemu.extra_args);
     let dir = absolute(dir).map_err(VmmError::io("resolve", dir))?;
     make_room(&dir)?;
     let (process, stderr) = Process::spawn(&qemu.facts.binary, &arguments, &dir)?;

@@ -29,6 +29,9 @@ pub struct QemuOptions {
     pub accel: Option<Accel>,
     /// How long QEMU may take for what.
     pub deadlines: Deadlines,
+    /// Arguments after our own, for every VM: other devices to measure beside. Nobody checks that such a device's state can be
+    /// saved; snapshots need the same arguments again.
+    pub extra_args: Vec<String>,
 }
 
 /// How long QEMU may take before it counts as hung.
@@ -147,6 +150,7 @@ pub enum ProbeError {
 pub struct Qemu {
     pub(super) facts: QemuFacts,
     pub(super) deadlines: Deadlines,
+    pub(super) extra_args: Vec<String>,
 }
 
 impl Qemu {
@@ -173,7 +177,7 @@ impl Qemu {
         }
         let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let facts = QemuFacts { binary, version, machine, accel, kvm, host_cpu: cpu_model(&cpuinfo) };
-        Ok(Self { facts, deadlines: options.deadlines })
+        Ok(Self { facts, deadlines: options.deadlines, extra_args: options.extra_args })
     }
 
     /// What was found.

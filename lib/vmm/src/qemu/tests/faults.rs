@@ -154,6 +154,10 @@ async fn another_machine_type_is_seen_in_the_fingerprint_before_it_is_tried() {
     let more_cpus = VmSpec { vcpus: 3, ..spec.clone() };
     let mismatch = here.qemu.fingerprint(&spec).mismatch(&here.qemu.fingerprint(&more_cpus)).unwrap();
     assert_eq!(mismatch, "vcpus is 2 here but 3 in the snapshot");
+    let balloon = vec!["-device".to_owned(), "virtio-balloon-pci".to_owned()];
+    let ballooned = Bench::with(QemuOptions { extra_args: balloon, ..QemuOptions::default() }).await;
+    let mismatch = here.qemu.fingerprint(&spec).mismatch(&ballooned.qemu.fingerprint(&spec)).unwrap();
+    assert_eq!(mismatch, "extra is nothing here but -device virtio-balloon-pci in the snapshot");
 }
 
 async fn older_machine() -> Bench {
