@@ -10,7 +10,7 @@ use super::draft::{ChunkDraft, DraftRun, DraftSource};
 use super::shared::Shared;
 use crate::disk::DiskSlot;
 use crate::error::WriteError;
-use crate::image::chunk::CHUNK_PAGES;
+use crate::image::chunk::{CHUNK_PAGES, chunk_digest};
 use crate::image::map::{MAX_DISK_RUN, Source};
 use crate::page_hash::PageHash;
 
@@ -179,18 +179,16 @@ impl<'a> ChunkReader<'a> {
             return Ok(*digest);
         }
         if self.pages.iter().all(|page| matches!(page, Page::Zero | Page::Free)) {
-            return Ok(self.shared.zero(pages.len()));
+            return Ok(self.shared.zero);
         }
         for range in ranges(&self.pages, |page| !matches!(page, Page::Zero | Page::Free)) {
             for missing in ranges(self.loaded.get(range.clone()).unwrap_or_default(), |loaded| !loaded) {
                 self.load(range.start + missing.start..range.start + missing.end)?;
             }
         }
-        for range in ranges(&self.pages, |page| matches!(page, Page::Zero | Page::Free)) {
-            self.content.get_mut(bytes_of(&range)).unwrap_or_default().fill(0);
-        }
         let content = self.content.get(..pages.len() * PAGE_SIZE).unwrap_or_default();
-        Ok(*blake3::hash(content).as_bytes())
+        // What is left in the buffer for pages that are zero or free is of an earlier chunk.
+        Ok(chunk_digest(content, |at| matches!(self.pages.get(at), None | Some(Page::Zero | Page::Free))))
     }
 
     /// Looks the unknown pages up in the indexes of the disks, and compares what is found.

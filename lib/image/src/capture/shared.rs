@@ -7,7 +7,7 @@ use dormouse_guest_mem::{Bytes, PAGE_SIZE, PageIndex, PageSet, RamSource};
 use super::{Capture, Parent};
 use crate::disk::{DiskContent, DiskSlot};
 use crate::error::WriteError;
-use crate::image::chunk::{CHUNK_PAGES, zero_digest};
+use crate::image::chunk::zero_digest;
 use crate::image::map::{MAX_PACKS, PageMap};
 use crate::ram::populated;
 
@@ -17,7 +17,8 @@ pub(super) struct Shared<'a> {
     /// The base disk before the overlay: what is on it can be inherited.
     pub(super) disks: Vec<DiskContent<'a>>,
     populated: Vec<Range<u32>>,
-    zero: [u8; 32],
+    /// The hash of a chunk of zero pages.
+    pub(super) zero: [u8; 32],
 }
 
 /// A parent that can be used.
@@ -45,7 +46,7 @@ impl<'a> Shared<'a> {
             parent: capture.parent.as_ref().and_then(usable),
             disks,
             populated: populated(capture.ram)?,
-            zero: zero_digest(CHUNK_PAGES),
+            zero: zero_digest(),
         })
     }
 
@@ -63,11 +64,6 @@ impl<'a> Shared<'a> {
         let ranges = self.populated.get(first..).unwrap_or_default().iter();
         let (from, to) = (pages.start, pages.end);
         ranges.take_while(move |range| range.start < to).map(move |range| range.start.max(from)..range.end.min(to))
-    }
-
-    /// The hash of a chunk of so many zero pages.
-    pub(super) fn zero(&self, pages: usize) -> [u8; 32] {
-        if pages == CHUNK_PAGES as usize { self.zero } else { zero_digest(pages as u32) }
     }
 }
 

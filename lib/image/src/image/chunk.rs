@@ -25,13 +25,30 @@ pub(crate) fn chunk_pages(chunk: u32, ram_pages: u32) -> Range<u32> {
     start..start.saturating_add(CHUNK_PAGES).min(ram_pages)
 }
 
-/// The hash of so many zero pages.
-pub(crate) fn zero_digest(pages: u32) -> [u8; 32] {
+/// The hash of a chunk: BLAKE3 over its pages that are not zero, followed by a map with one bit for each page, set if it is
+/// not zero. So zero pages cost nothing, and no other content has the same hash.
+pub(crate) fn chunk_digest(content: &[u8], is_zero: impl Fn(usize) -> bool) -> [u8; 32] {
+    let pages = content.len() / PAGE_SIZE;
     let mut hasher = blake3::Hasher::new();
-    for _ in 0..pages {
-        hasher.update(&[0; PAGE_SIZE]);
+    let mut map = [0u8; CHUNK_PAGES as usize / 8];
+    let mut at = 0;
+    while at < pages {
+        let start = at;
+        while at < pages && !is_zero(at) {
+            if let Some(byte) = map.get_mut(at / 8) {
+                *byte |= 1 << (at % 8);
+            }
+            at += 1;
+        }
+        hasher.update(content.get(start * PAGE_SIZE..at * PAGE_SIZE).unwrap_or_default());
+        at += 1;
     }
-    *hasher.finalize().as_bytes()
+    *hasher.update(&map).finalize().as_bytes()
+}
+
+/// The hash of a chunk of zero pages.
+pub(crate) fn zero_digest() -> [u8; 32] {
+    chunk_digest(&[], |_| true)
 }
 
 /// The identity of RAM with these chunks.

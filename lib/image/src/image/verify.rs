@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::{io, thread};
 
-use dormouse_guest_mem::{Bytes, PAGE_SIZE, PageIndex};
+use dormouse_guest_mem::{Bytes, PAGE_SIZE, PageIndex, is_zero};
 
 use super::IndexImage;
-use super::chunk::{CHUNK_PAGES, chunk_count, chunk_pages, zero_digest};
+use super::chunk::{chunk_count, chunk_digest, chunk_pages, zero_digest};
 use super::map::Source;
 use super::sources::{FrameCache, Sources};
 use crate::disk::Disk;
@@ -45,7 +45,7 @@ pub(super) fn verify(
         done: AtomicU32::new(0),
         stop: AtomicBool::new(false),
         fault: Mutex::new(None),
-        zero: zero_digest(CHUNK_PAGES),
+        zero: zero_digest(),
     };
     thread::scope(|scope| {
         for _ in 0..threads.clamp(1, 64) {
@@ -105,7 +105,7 @@ impl Job<'_> {
         let map = &self.sources.image.map;
         let blank = map.runs_in(pages.clone()).all(|(_, source)| matches!(source, Source::Zero | Source::Free));
         if blank {
-            return Ok(if pages.len() as u32 == CHUNK_PAGES { self.zero } else { zero_digest(pages.len() as u32) });
+            return Ok(self.zero);
         }
         content.resize(pages.len() * PAGE_SIZE, 0);
         let mut rest = content.as_mut_slice();
@@ -139,6 +139,7 @@ impl Job<'_> {
                 }
             }
         }
-        Ok(*blake3::hash(content).as_bytes())
+        let page = |at: usize| content.get(at * PAGE_SIZE..(at + 1) * PAGE_SIZE);
+        Ok(chunk_digest(content, |at| page(at).is_none_or(is_zero)))
     }
 }

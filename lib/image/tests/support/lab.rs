@@ -136,7 +136,16 @@ pub(crate) fn capture<'a>(
 
 /// The identity of RAM, as the format describes it.
 pub(crate) fn digest_of(ram: &[u8]) -> String {
-    let chunks: Vec<_> = ram.chunks(2 << 20).flat_map(|chunk| *blake3::hash(chunk).as_bytes()).collect();
+    let digest = |chunk: &[u8]| {
+        let (mut bytes, mut map) = (Vec::new(), [0u8; 64]);
+        for (at, page) in chunk.chunks(PAGE_SIZE).enumerate().filter(|(_, page)| page.iter().any(|byte| *byte != 0)) {
+            bytes.extend_from_slice(page);
+            map[at / 8] |= 1 << (at % 8);
+        }
+        bytes.extend_from_slice(&map);
+        *blake3::hash(&bytes).as_bytes()
+    };
+    let chunks: Vec<_> = ram.chunks(2 << 20).flat_map(digest).collect();
     let all = [b"dormram\0".as_slice(), &(ram.len() as u64).to_le_bytes(), &chunks].concat();
     blake3::hash(&all).to_hex().to_string()
 }
