@@ -1,4 +1,4 @@
-//! A damaged image is refused, or at least the damaged part of it: never a silent difference.
+//! Damaged parts of an image of version 2 are refused by name: never a silent difference.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -10,136 +10,209 @@
 
 mod support;
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use dormouse_guest_mem::{PAGE_SIZE, PageIndex};
-use dormouse_image::{Damage, Digest, ImageReader, ImageRoot, MaterialiseError, ReadError};
-use support::*;
+use dormouse_image::{Digest, DiskIndex, Image, ImageRoot, PackSource, ReadError, check_pack};
+use support::PAGE;
+use support::parts::*;
 
-/// Opens, verifies, reads every page and materialises. Nothing may differ from `ram`; returns whether all was refused.
-fn refused(path: &Path, ram: &[u8]) -> bool {
-    let Ok(image) = ImageReader::open(path, None) else { return true };
-    let verified = image.verify(&()).is_ok();
-    let mut unread = 0;
-    for (page, expected) in (0..image.layout().pages()).zip(ram.as_chunks::<PAGE_SIZE>().0) {
-        let mut content = [0xaa; PAGE_SIZE];
-        match image.read_page(PageIndex(page), &mut content) {
-            Ok(()) => assert!(content == *expected, "page {page} differs silently"),
-            Err(_) => {
-                assert!(content == [0xaa; PAGE_SIZE], "a failed read must leave the buffer alone");
-                unread += 1;
-            }
-        }
-    }
-    let out = tempfile::tempfile().unwrap();
-    let materialised = image.materialise(&out, 2, &()).is_ok();
-    assert!(materialised || out.metadata().unwrap().len() == 0, "half-filled RAM was left behind");
-    assert_eq!((verified, materialised), (unread == 0, unread == 0));
-    unread > 0
-}
-
-#[test]
-fn a_flipped_bit_in_any_byte_is_never_silent() {
-    let mixed = Mixed::new();
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("memory.img");
-    mixed.write(&path);
-    let (intact, restored) = (std::fs::read(&path).unwrap(), mixed.restored());
-    assert!(!refused(&path, &restored), "the intact image must pass");
-    let file = OpenOptions::new().write(true).open(&path).unwrap();
-    // All of the fixed parts and tables, and every 97th byte of the frames.
-    let frames_end = intact.len() - 1024;
-    for at in (0..intact.len()).filter(|at| *at < 128 || *at > frames_end || at % 97 == 0) {
+/// Changes one bit at each of the places, and back.
+fn flip(path: &Path, places: impl Fn(usize, usize) -> bool, mut damaged: impl FnMut(usize)) {
+    let intact = std::fs::read(path).unwrap();
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    for at in (0..intact.len()).filter(|at| places(*at, intact.len())) {
         file.write_all_at(&[intact[at] ^ 1 << (at % 8)], at as u64).unwrap();
-        assert!(refused(&path, &restored), "byte {at} of {}", intact.len());
+        damaged(at);
         file.write_all_at(&[intact[at]], at as u64).unwrap();
     }
 }
 
+fn packs(parts: &Parts) -> Vec<PathBuf> {
+    parts.snapshot.stored.packs.iter().map(|pack| parts.lab.packs.path(&pack.id)).collect()
+}
+
 #[test]
-fn an_image_cut_at_any_length_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("memory.img");
-    Mixed::new().write(&path);
-    let file = OpenOptions::new().write(true).open(&path).unwrap();
-    for len in (0..path.metadata().unwrap().len()).rev() {
-        file.set_len(len).unwrap();
-        let error = ImageReader::open(&path, None).err().unwrap_or_else(|| panic!("opened at {len} bytes"));
-        let message = error.to_string();
-        assert!(
-            message.contains("truncated") && message.contains("memory.img") && message.contains("delete it"),
-            "{message}"
-        );
+fn a_flipped_bit_in_any_byte_of_the_index_is_refused() {
+    let parts = Parts::new();
+    assert_eq!(parts.faults(), [""; 0], "the intact image must pass");
+    flip(
+        &parts.snapshot.index,
+        |_, _| true,
+        |at| {
+            let faults = parts.faults();
+            assert!(!faults.is_empty(), "byte {at}");
+            assert!(faults.iter().all(|fault| fault.contains("memory.idx")), "{faults:?}");
+        },
+    );
+}
+
+#[test]
+fn a_flipped_bit_in_a_pack_is_refused_and_names_the_pack() {
+    let parts = Parts::new();
+    for path in packs(&parts) {
+        let id = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let pack = id.parse().unwrap();
+        check_pack(parts.lab.packs.open(&pack).unwrap(), &pack, &()).unwrap();
+        // All of the fixed parts and the table, and every 97th byte of the frames.
+        let places =
+            |at: usize, len: usize| at < 64 || at + 100 > len || (at + 3000 > len && at % 5 == 0) || at % 397 == 0;
+        flip(&path, places, |at| {
+            let faults = parts.faults();
+            assert!(!faults.is_empty(), "byte {at}");
+            assert!(
+                faults
+                    .iter()
+                    .all(|fault| fault.contains(&id) && (fault.contains("backup") || fault.contains("upgrade"))),
+                "{faults:?}"
+            );
+            let checked = check_pack(parts.lab.packs.open(&pack).unwrap(), &pack, &());
+            assert!(checked.is_err(), "byte {at}");
+        });
     }
 }
 
 #[test]
-fn bytes_after_the_end_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("memory.img");
-    Mixed::new().write(&path);
-    let intact = std::fs::read(&path).unwrap();
-    for more in [vec![0], vec![0; 4096], intact[intact.len() - 64..].to_vec()] {
-        std::fs::write(&path, [intact.clone(), more].concat()).unwrap();
-        assert!(matches!(ImageReader::open(&path, None), Err(ReadError::Damaged { .. })));
+fn an_index_or_a_pack_that_is_cut_or_longer_is_refused() {
+    let parts = Parts::new();
+    for path in packs(&parts).into_iter().chain([parts.snapshot.index.clone()]) {
+        let intact = std::fs::read(&path).unwrap();
+        let cuts = (0..intact.len()).filter(|len| *len < 200 || len + 200 > intact.len() || len.is_multiple_of(211));
+        for len in cuts {
+            std::fs::write(&path, &intact[..len]).unwrap();
+            let faults = parts.faults();
+            assert!(!faults.is_empty(), "{} at {len}", path.display());
+            let named = |fault: &String| fault.contains("truncated") || fault.contains(&format!("it has {len} bytes"));
+            assert!(faults.iter().all(named), "{faults:?}");
+        }
+        for more in [vec![0], vec![0; 4096], intact[intact.len() - 64..].to_vec()] {
+            std::fs::write(&path, [intact.clone(), more].concat()).unwrap();
+            assert!(!parts.faults().is_empty(), "{}", path.display());
+        }
+        std::fs::write(&path, &intact).unwrap();
     }
+    assert_eq!(parts.faults(), [""; 0]);
+}
+
+#[test]
+fn a_missing_pack_and_one_under_a_wrong_name_are_named() {
+    let parts = Parts::new();
+    let [one, other] = packs(&parts).try_into().unwrap();
+    let kept = std::fs::read(&one).unwrap();
+    std::fs::remove_file(&one).unwrap();
+    let faults = parts.faults();
+    let id = one.file_stem().unwrap().to_str().unwrap();
+    assert!(faults.iter().all(|fault| fault.contains(&format!("pack {id} can not be had"))), "{faults:?}");
+    assert!(faults[0].contains("No such file"), "{}", faults[0]);
+    std::fs::copy(&other, &one).unwrap();
+    let faults = parts.faults();
+    assert!(!faults.is_empty() && faults.iter().all(|fault| fault.contains(id)), "{faults:?}");
+    std::fs::write(&one, kept).unwrap();
+    assert_eq!(parts.faults(), [""; 0]);
+}
+
+#[test]
+fn later_versions_are_refused_as_such_whatever_else_the_file_holds() {
+    let parts = Parts::new();
+    let mut bytes = vec![0x5a; 300];
+    bytes[..8].copy_from_slice(b"dormimg\0");
+    bytes[8..12].copy_from_slice(&7u32.to_le_bytes());
+    std::fs::write(&parts.snapshot.index, bytes).unwrap();
+    let faults = parts.faults();
+    assert!(faults[0].contains("version 7, newer than 2: upgrade dormouse"), "{faults:?}");
+
+    let parts = Parts::new();
+    let path = &packs(&parts)[0];
+    let file = OpenOptions::new().write(true).open(path).unwrap();
+    file.write_all_at(&7u32.to_le_bytes(), 8).unwrap();
+    let faults = parts.faults();
+    assert!(faults.iter().all(|f| f.contains("version 7, newer than 1: upgrade dormouse")), "{faults:?}");
+
+    let index = parts.lab.path().join("disk.index");
+    std::fs::write(&index, b"dormdix\0\x07\0\0\0 and more, so that there is a whole header of 64 bytes to look at")
+        .unwrap();
+    let error = full(&DiskIndex::read(&index, None).unwrap_err());
+    assert!(error.contains("version 7, newer than 1: upgrade dormouse"), "{error}");
+}
+
+#[test]
+fn a_disk_that_was_changed_behind_our_back_is_found_and_named() {
+    let parts = Parts::new();
+    for disk in [&parts.base, &parts.overlay] {
+        let name = disk.path.file_name().unwrap().to_str().unwrap();
+        flip(
+            &disk.path,
+            |at, _| at.is_multiple_of(4001),
+            |at| {
+                let faults = parts.faults();
+                let named = |fault: &String| {
+                    fault.contains(&format!("the {} ", disk.slot))
+                        && fault.contains(name)
+                        && fault.contains("was changed")
+                };
+                assert!(!faults.is_empty() && faults.iter().all(named), "byte {at}: {faults:?}");
+            },
+        );
+        let intact = std::fs::read(&disk.path).unwrap();
+        disk.file.set_len(10 * PAGE).unwrap();
+        let faults = parts.faults();
+        assert!(!faults.is_empty() && faults.iter().all(|f| f.contains("was changed")), "{faults:?}");
+        std::fs::write(&disk.path, intact).unwrap();
+    }
+    let image = parts.snapshot.open();
+    let out = tempfile::tempfile().unwrap();
+    let error = image.materialise(&parts.lab.packs, &[parts.base.disk()], &out, 1, &()).unwrap_err();
+    assert!(full(&error).contains("refers to the overlay disk, which is not there"), "{}", full(&error));
 }
 
 #[test]
 fn an_intact_image_that_is_not_the_one_meant_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("memory.img");
-    Mixed::new().write(&path);
+    let parts = Parts::new();
     let other = ImageRoot(Digest::of(b"other"));
-    assert!(matches!(ImageReader::open(&path, Some(&other)), Err(ReadError::OtherImage { .. })));
+    assert!(matches!(Image::open(&parts.snapshot.index, Some(&other)), Err(ReadError::OtherImage { .. })));
+    assert!(matches!(Image::open(&parts.base.path, None), Err(ReadError::NotAnImage { .. })));
+    assert!(matches!(Image::open(Path::new("/nowhere"), None), Err(ReadError::Io { .. })));
 }
 
 #[test]
-fn a_later_version_is_refused_as_such_whatever_else_the_file_holds() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("memory.img");
-    let mut bytes = vec![0x5a; 300];
-    bytes[..8].copy_from_slice(b"dormimg\0");
-    bytes[8..12].copy_from_slice(&7u32.to_le_bytes());
-    std::fs::write(&path, bytes).unwrap();
-    let error = ImageReader::open(&path, None).err().unwrap();
-    assert!(matches!(error, ReadError::Newer { version: 7, .. }));
-    assert!(error.to_string().contains("upgrade dormouse"), "{error}");
-}
-
-#[test]
-fn an_image_that_changes_after_it_was_opened_fails_when_it_is_read() {
-    let mixed = Mixed::new();
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("memory.img");
-    mixed.write(&path);
-    let image = ImageReader::open(&path, None).unwrap();
-    OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&[0; 8192], 64).unwrap();
-    let first_data = image.runs().find(|run| run.kind == dormouse_image::PageKind::Data).unwrap().pages.start;
-    let mut content = [0; PAGE_SIZE];
-    let error = image.read_page(PageIndex(first_data), &mut content).unwrap_err();
-    assert!(matches!(error, ReadError::Damaged { damage: Damage::FrameChecksum { frame: 0, .. }, .. }), "{error}");
-    assert!(image.verify(&()).is_err());
-}
-
-#[test]
-fn there_is_no_page_past_the_end_of_ram() {
-    let image = ImageReader::open(&fixture("memory.img"), None).unwrap();
-    for page in [64, 65, u32::MAX] {
-        let error = image.read_page(PageIndex(page), &mut [0; PAGE_SIZE]).unwrap_err();
-        assert!(matches!(error, ReadError::NoSuchPage { pages: 64, .. }));
+fn a_disk_index_with_a_flipped_bit_or_a_wrong_length_is_refused() {
+    let parts = Parts::new();
+    let path = parts.lab.path().join("disk.index");
+    let digest = parts.base.index.write(&parts.lab.create("disk.index")).unwrap();
+    assert_eq!(digest, parts.base.index.digest());
+    assert_eq!(DiskIndex::read(&path, Some(&digest)).unwrap(), parts.base.index);
+    let refused = |what: &str| {
+        let error = full(&DiskIndex::read(&path, None).expect_err(what));
+        assert!(error.contains("disk.index") && (error.contains("made again") || error.contains("upgrade")), "{error}");
+    };
+    flip(&path, |_, _| true, |at| refused(&format!("byte {at}")));
+    let intact = std::fs::read(&path).unwrap();
+    for len in 0..intact.len() {
+        std::fs::write(&path, &intact[..len]).unwrap();
+        refused(&format!("cut to {len}"));
     }
+    std::fs::write(&path, [intact.as_slice(), &[0; 20]].concat()).unwrap();
+    refused("longer");
+    std::fs::write(&path, &intact).unwrap();
+    let other = Digest::of(b"other");
+    let error = full(&DiskIndex::read(&path, Some(&other)).unwrap_err());
+    assert!(error.contains("another one than was meant"), "{error}");
 }
 
 #[test]
-fn ram_is_not_written_over_something_else() {
-    let image = ImageReader::open(&fixture("memory.img"), None).unwrap();
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("ram");
-    std::fs::write(&path, b"other").unwrap();
-    let out = File::options().write(true).open(&path).unwrap();
-    assert!(matches!(image.materialise(&out, 1, &()), Err(MaterialiseError::NotEmpty { .. })));
-    assert_eq!(std::fs::read(&path).unwrap(), b"other");
+fn a_pack_that_changes_after_it_was_opened_fails_when_it_is_read() {
+    let parts = Parts::new();
+    let image = parts.snapshot.open();
+    let disks = parts.disks();
+    let mut reader = image.pages(&parts.lab.packs, &disks);
+    let mut content = [0; 4096];
+    reader.read(dormouse_guest_mem::PageIndex(0), &mut content).unwrap();
+    for path in packs(&parts) {
+        let len = path.metadata().unwrap().len();
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        file.write_all_at(&vec![0; len as usize - 1000], 500).unwrap();
+    }
+    let error = reader.read(dormouse_guest_mem::PageIndex(39), &mut content).unwrap_err();
+    assert!(matches!(error, ReadError::PackDamaged { .. }), "{error}");
 }

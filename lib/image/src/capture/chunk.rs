@@ -1,5 +1,7 @@
 //! What the pages of one chunk are.
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 
@@ -212,10 +214,9 @@ impl<'a> ChunkReader<'a> {
             let Some(disk) = self.shared.disks.get(disk) else { continue };
             let blocks = self.other.get_mut(..run.len() * PAGE_SIZE).unwrap_or_default();
             let offset = PageIndex(block).offset();
-            if disk.file.read_exact_at(blocks, offset).is_err() {
-                // A disk that cannot be read holds nothing: the pages are stored instead.
-                continue;
-            }
+            // What can not be read is not there: the pages are stored instead.
+            let read = read_up_to(disk.file, blocks, offset);
+            let blocks = blocks.get(..read).unwrap_or_default();
             for (into, found) in blocks.chunks_exact(PAGE_SIZE).enumerate() {
                 let at = first + into;
                 if found == page_at(&self.content, at)
@@ -341,6 +342,20 @@ fn inherited(shared: &Shared<'_>, before: Source) -> Option<Page> {
         }
         Source::Disk { .. } => None,
     }
+}
+
+/// Reads until the buffer is full, the file ends or an error comes, and says how much that is.
+fn read_up_to(file: &File, buf: &mut [u8], offset: u64) -> usize {
+    let mut done = 0;
+    while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + done as u64) {
+            Ok(0) => break,
+            Ok(read) => done += read,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(_) => break,
+        }
+    }
+    done
 }
 
 fn bytes_of(range: &Range<usize>) -> Range<usize> {

@@ -68,3 +68,20 @@ fn read(ram: &dyn RamSource, page: u32, buf: &mut [u8]) -> Result<(), WriteError
     let offset = PageIndex(page).offset();
     ram.read_at(offset, buf).map_err(|source| WriteError::Ram { offset, source })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_hashes_are_no_proof() {
+        let page = |byte: u8| [byte; PAGE_SIZE];
+        let ram = [page(1), page(2), page(1), page(2), page(1), page(3)].concat();
+        let same = PageHash { high: 1, low: 1 };
+        // A guest that makes pages with the same hash: they are compared with the first one.
+        let crafted = (0..6).map(|page| (same, page)).collect();
+        assert_eq!(find(&ram, crafted, 2, &()).unwrap(), [(2, 0), (4, 0)]);
+        let honest = (0..6).map(|at| (PageHash::of(&ram[at * PAGE_SIZE..][..PAGE_SIZE]), at as u32)).collect();
+        assert_eq!(find(&ram, honest, 1, &()).unwrap(), [(2, 0), (3, 1), (4, 0)]);
+    }
+}

@@ -8,7 +8,7 @@ use dormouse_guest_mem::Bytes;
 use crate::digest::{ImageRoot, PackId};
 use crate::disk::DiskSlot;
 use crate::image::VERSION;
-use crate::pack::PackUnavailable;
+use crate::pack::{self, PackUnavailable};
 
 /// Why an image, or a part of it, can not be read. No byte of guest RAM was given out.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +92,14 @@ pub enum ReadError {
         pack: PackId,
         /// The rule.
         damage: PackDamage,
+    },
+    /// A pack is of a later version.
+    #[error("pack {pack} has version {version}, newer than {supported}: upgrade dormouse", supported = pack::VERSION)]
+    PackNewer {
+        /// The pack.
+        pack: PackId,
+        /// Its version.
+        version: u32,
     },
     /// A pack can not be read.
     #[error("pack {pack} can not be read")]
@@ -230,12 +238,6 @@ pub enum PackDamage {
     /// Header or footer are not those of a pack.
     #[error("it does not start or end like a pack, so it was truncated or never finished")]
     NotAPack,
-    /// The pack is of a later version.
-    #[error("it has version {version}, newer than this one reads: upgrade dormouse")]
-    Newer {
-        /// Its version.
-        version: u32,
-    },
     /// Header or frame table were changed, or the file is another pack.
     #[error("its header and frame table are not those of the pack that its name says")]
     Id,

@@ -40,6 +40,9 @@ impl OpenPack {
             return Err(damaged(PackDamage::NotAPack));
         }
         let header: Header = read_fixed(&file, 0).map_err(io)?;
+        if header.magic == HEADER_MAGIC && header.version.get() > VERSION {
+            return Err(ReadError::PackNewer { pack: pack.id, version: header.version.get() });
+        }
         check_header(&header).map_err(damaged)?;
         let footer: Footer = read_fixed(&file, found - FOOTER_LEN).map_err(io)?;
         let table_len = check_footer(&footer, &header, found).map_err(damaged)?;
@@ -143,15 +146,10 @@ fn read_fixed<T: FromBytes + IntoBytes + FromZeros>(file: &File, offset: u64) ->
 }
 
 fn check_header(header: &Header) -> Result<(), PackDamage> {
-    if header.magic != HEADER_MAGIC || header.version.get() == 0 {
-        return Err(PackDamage::NotAPack);
-    }
-    if header.version.get() > VERSION || header.flags.get() != 0 {
-        return Err(PackDamage::Newer { version: header.version.get() });
-    }
+    let known = header.magic == HEADER_MAGIC && header.version.get() == VERSION && header.flags.get() == 0;
     let sizes_fit =
         header.page_size.get() == PAGE_SIZE as u32 && (1..=MAX_FRAME_PAGES).contains(&header.frame_pages.get());
-    if sizes_fit && header.reserved == [0; 40] { Ok(()) } else { Err(PackDamage::NotAPack) }
+    if known && sizes_fit && header.reserved == [0; 40] { Ok(()) } else { Err(PackDamage::NotAPack) }
 }
 
 /// Checks the numbers, and gives the length of the table.

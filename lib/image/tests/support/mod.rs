@@ -10,6 +10,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 pub(crate) mod lab;
+pub(crate) mod parts;
 
 use std::fs::File;
 use std::io;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use dormouse_guest_mem::{GuestAddr, PAGE_SIZE, PageClass, PageIndex, PageSet, RamLayout, RamRegion, RamSource};
 use dormouse_image::{ImageReader, ImageSummary, Omit, WriteError, WriteOptions, write};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 pub(crate) const PAGE: u64 = PAGE_SIZE as u64;
 
@@ -152,4 +154,27 @@ pub(crate) fn materialised(image: &ImageReader, threads: usize) -> Vec<u8> {
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1").join(name)
+}
+
+/// A small file system of its own, unmounted at the end.
+pub(crate) struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    pub(crate) fn new(bytes: u64) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = std::ffi::CString::new(format!("size={bytes}")).unwrap();
+        mount("none", dir.path(), "tmpfs", MountFlags::empty(), options.as_c_str())
+            .expect("this test mounts a small tmpfs: run it as root");
+        Self(dir)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        unmount(self.path(), UnmountFlags::DETACH).unwrap();
+    }
 }

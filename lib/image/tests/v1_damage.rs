@@ -1,0 +1,145 @@
+//! A damaged image is refused, or at least the damaged part of it: never a silent difference.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use dormouse_guest_mem::{PAGE_SIZE, PageIndex};
+use dormouse_image::{Damage, Digest, ImageReader, ImageRoot, MaterialiseError, ReadError};
+use support::*;
+
+/// Opens, verifies, reads every page and materialises. Nothing may differ from `ram`; returns whether all was refused.
+fn refused(path: &Path, ram: &[u8]) -> bool {
+    let Ok(image) = ImageReader::open(path, None) else { return true };
+    let verified = image.verify(&()).is_ok();
+    let mut unread = 0;
+    for (page, expected) in (0..image.layout().pages()).zip(ram.as_chunks::<PAGE_SIZE>().0) {
+        let mut content = [0xaa; PAGE_SIZE];
+        match image.read_page(PageIndex(page), &mut content) {
+            Ok(()) => assert!(content == *expected, "page {page} differs silently"),
+            Err(_) => {
+                assert!(content == [0xaa; PAGE_SIZE], "a failed read must leave the buffer alone");
+                unread += 1;
+            }
+        }
+    }
+    let out = tempfile::tempfile().unwrap();
+    let materialised = image.materialise(&out, 2, &()).is_ok();
+    assert!(materialised || out.metadata().unwrap().len() == 0, "half-filled RAM was left behind");
+    assert_eq!((verified, materialised), (unread == 0, unread == 0));
+    unread > 0
+}
+
+#[test]
+fn a_flipped_bit_in_any_byte_is_never_silent() {
+    let mixed = Mixed::new();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory.img");
+    mixed.write(&path);
+    let (intact, restored) = (std::fs::read(&path).unwrap(), mixed.restored());
+    assert!(!refused(&path, &restored), "the intact image must pass");
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    // All of the fixed parts and tables, and every 97th byte of the frames.
+    let frames_end = intact.len() - 1024;
+    for at in (0..intact.len()).filter(|at| *at < 128 || *at > frames_end || at % 97 == 0) {
+        file.write_all_at(&[intact[at] ^ 1 << (at % 8)], at as u64).unwrap();
+        assert!(refused(&path, &restored), "byte {at} of {}", intact.len());
+        file.write_all_at(&[intact[at]], at as u64).unwrap();
+    }
+}
+
+#[test]
+fn an_image_cut_at_any_length_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory.img");
+    Mixed::new().write(&path);
+    let file = OpenOptions::new().write(true).open(&path).unwrap();
+    for len in (0..path.metadata().unwrap().len()).rev() {
+        file.set_len(len).unwrap();
+        let error = ImageReader::open(&path, None).err().unwrap_or_else(|| panic!("opened at {len} bytes"));
+        let message = error.to_string();
+        assert!(
+            message.contains("truncated") && message.contains("memory.img") && message.contains("delete it"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn bytes_after_the_end_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory.img");
+    Mixed::new().write(&path);
+    let intact = std::fs::read(&path).unwrap();
+    for more in [vec![0], vec![0; 4096], intact[intact.len() - 64..].to_vec()] {
+        std::fs::write(&path, [intact.clone(), more].concat()).unwrap();
+        assert!(matches!(ImageReader::open(&path, None), Err(ReadError::Damaged { .. })));
+    }
+}
+
+#[test]
+fn an_intact_image_that_is_not_the_one_meant_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory.img");
+    Mixed::new().write(&path);
+    let other = ImageRoot(Digest::of(b"other"));
+    assert!(matches!(ImageReader::open(&path, Some(&other)), Err(ReadError::OtherImage { .. })));
+}
+
+#[test]
+fn a_later_version_is_refused_as_such_whatever_else_the_file_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory.img");
+    let mut bytes = vec![0x5a; 300];
+    bytes[..8].copy_from_slice(b"dormimg\0");
+    bytes[8..12].copy_from_slice(&7u32.to_le_bytes());
+    std::fs::write(&path, bytes).unwrap();
+    let error = ImageReader::open(&path, None).err().unwrap();
+    assert!(matches!(error, ReadError::Newer { version: 7, .. }));
+    assert!(error.to_string().contains("upgrade dormouse"), "{error}");
+}
+
+#[test]
+fn an_image_that_changes_after_it_was_opened_fails_when_it_is_read() {
+    let mixed = Mixed::new();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory.img");
+    mixed.write(&path);
+    let image = ImageReader::open(&path, None).unwrap();
+    OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&[0; 8192], 64).unwrap();
+    let first_data = image.runs().find(|run| run.kind == dormouse_image::PageKind::Data).unwrap().pages.start;
+    let mut content = [0; PAGE_SIZE];
+    let error = image.read_page(PageIndex(first_data), &mut content).unwrap_err();
+    assert!(matches!(error, ReadError::Damaged { damage: Damage::FrameChecksum { frame: 0, .. }, .. }), "{error}");
+    assert!(image.verify(&()).is_err());
+}
+
+#[test]
+fn there_is_no_page_past_the_end_of_ram() {
+    let image = ImageReader::open(&fixture("memory.img"), None).unwrap();
+    for page in [64, 65, u32::MAX] {
+        let error = image.read_page(PageIndex(page), &mut [0; PAGE_SIZE]).unwrap_err();
+        assert!(matches!(error, ReadError::NoSuchPage { pages: 64, .. }));
+    }
+}
+
+#[test]
+fn ram_is_not_written_over_something_else() {
+    let image = ImageReader::open(&fixture("memory.img"), None).unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ram");
+    std::fs::write(&path, b"other").unwrap();
+    let out = File::options().write(true).open(&path).unwrap();
+    assert!(matches!(image.materialise(&out, 1, &()), Err(MaterialiseError::NotEmpty { .. })));
+    assert_eq!(std::fs::read(&path).unwrap(), b"other");
+}
