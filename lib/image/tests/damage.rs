@@ -56,8 +56,9 @@ fn a_flipped_bit_in_a_pack_is_refused_and_names_the_pack() {
         let pack = id.parse().unwrap();
         check_pack(parts.lab.packs.open(&pack).unwrap(), &pack, &()).unwrap();
         // All of the fixed parts and the table, and every 97th byte of the frames.
-        let places =
-            |at: usize, len: usize| at < 64 || at + 100 > len || (at + 3000 > len && at % 5 == 0) || at % 397 == 0;
+        let places = |at: usize, len: usize| {
+            at < 64 || at + 100 > len || (at + 3000 > len && at.is_multiple_of(5)) || at.is_multiple_of(397)
+        };
         flip(&path, places, |at| {
             let faults = parts.faults();
             assert!(!faults.is_empty(), "byte {at}");
