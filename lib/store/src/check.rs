@@ -1,7 +1,10 @@
-//! What it takes for a file to be the pack of a name. The store knows nothing else about what is in a pack.
+//! What it takes for a file to be the pack of a name. The rest of the store knows nothing else about what is in a pack.
 
 use std::fmt;
 use std::fs::File;
+use std::io;
+
+use dormouse_image::{ReadError, check_pack};
 
 use crate::PackId;
 
@@ -11,16 +14,34 @@ pub trait PackCheck: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// What is wrong with it.
-    fn check(&self, id: &PackId, file: &File) -> Result<(), PackDamage>;
+    fn check(&self, id: &PackId, file: &File) -> Result<(), CheckError>;
 }
 
-/// Why a file is not the pack that its name says.
+/// Why a file cannot be taken for the pack that its name says.
 #[derive(Debug, thiserror::Error)]
-pub enum PackDamage {
+pub enum CheckError {
     /// It is another pack, no pack, or a damaged one.
     #[error("{0}")]
-    Content(Box<dyn std::error::Error + Send + Sync>),
+    Damaged(Box<dyn std::error::Error + Send + Sync>),
     /// It cannot be read, which says nothing about its content.
     #[error("it cannot be read")]
-    Read(#[source] std::io::Error),
+    Unreadable(#[source] io::Error),
+}
+
+/// The packs of `dormouse_image`: every frame is decoded and compared with its checksum.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ImagePacks;
+
+impl PackCheck for ImagePacks {
+    fn check(&self, id: &PackId, file: &File) -> Result<(), CheckError> {
+        let file = file.try_clone().map_err(CheckError::Unreadable)?;
+        match check_pack(file, id, &()) {
+            Ok(_) => Ok(()),
+            Err(ReadError::PackIo { source, .. }) if source.kind() != io::ErrorKind::UnexpectedEof => {
+                Err(CheckError::Unreadable(source))
+            }
+            Err(ReadError::PackDamaged { damage, .. }) => Err(CheckError::Damaged(damage.into())),
+            Err(error) => Err(CheckError::Damaged(error.into())),
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use dormouse_guest_mem::Bytes;
 
 use crate::PackId;
-use crate::check::PackDamage;
+use crate::check::CheckError;
 
 /// Why the store cannot do what it was asked for. Nothing half-written is visible then.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +26,7 @@ pub enum StoreError {
         /// Its file.
         path: PathBuf,
         /// What is wrong.
-        source: PackDamage,
+        source: CheckError,
     },
     /// The pack is pinned or referenced, and stays.
     #[error("pack {id} is in use and cannot be removed")]

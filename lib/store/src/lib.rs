@@ -19,10 +19,11 @@ mod error;
 pub mod gc;
 mod local;
 mod names;
+pub mod remote;
 mod room;
 mod steps;
 
-pub use check::{PackCheck, PackDamage};
+pub use check::{CheckError, ImagePacks, PackCheck};
 pub use error::StoreError;
 pub use local::{Collected, PackInfo, Packs, Pins, StagedPack};
 pub use names::{BadSnapshotName, SnapshotName};

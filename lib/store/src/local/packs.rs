@@ -15,7 +15,7 @@ use dormouse_image::{PackSource, PackUnavailable};
 use super::pins::PinCounts;
 use super::{Pins, StagedPack};
 use crate::gc::References;
-use crate::{PackCheck, PackDamage, PackId, Steps, StoreError, durable, room};
+use crate::{CheckError, PackCheck, PackId, Steps, StoreError, durable, room};
 
 const STAGING: &str = "staging";
 const SUFFIX: &str = ".pack";
@@ -125,11 +125,7 @@ impl Packs {
     /// # Errors
     /// [`StoreError::Missing`], [`StoreError::Io`].
     pub fn open_pack(&self, id: &PackId) -> Result<File, StoreError> {
-        let path = self.path(id);
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::Missing { id: *id }),
-            other => other.map_err(StoreError::io(&path, "opened"))?,
-        };
+        let file = self.file(id)?;
         // Only says which packs were not used for long. Nothing depends on it.
         let _ = file.set_modified(SystemTime::now());
         Ok(file)
@@ -153,12 +149,7 @@ impl Packs {
     /// # Errors
     /// [`StoreError::Missing`], [`StoreError::Damaged`], [`StoreError::Io`].
     pub fn verify(&self, id: &PackId) -> Result<(), StoreError> {
-        let path = self.path(id);
-        let file = match File::open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(StoreError::Missing { id: *id }),
-            other => other.map_err(StoreError::io(&path, "opened"))?,
-        };
-        self.check(id, &file, &path)
+        self.check(id, &self.file(id)?, &self.path(id))
     }
 
     /// All packs, by id. Files that are no packs are not looked at.
@@ -197,17 +188,32 @@ impl Packs {
         Pins::new(self.clone(), ids.into_iter().collect())
     }
 
+    /// Whether somebody has pinned a pack.
+    #[must_use]
+    pub fn is_pinned(&self, id: &PackId) -> bool {
+        self.state().pins.has(id)
+    }
+
     /// Where the folder is.
     #[must_use]
     pub fn root(&self) -> &Path {
         &self.inner.root
     }
 
+    /// The file of a pack. Opening it so is not using it.
+    pub(crate) fn file(&self, id: &PackId) -> Result<File, StoreError> {
+        let path = self.path(id);
+        match File::open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::Missing { id: *id }),
+            other => other.map_err(StoreError::io(&path, "opened")),
+        }
+    }
+
     pub(super) fn state(&self) -> MutexGuard<'_, State> {
         self.inner.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn steps(&self) -> &Steps {
+    pub(crate) fn steps(&self) -> &Steps {
         &self.inner.steps
     }
 
@@ -222,8 +228,8 @@ impl Packs {
 
     fn check(&self, id: &PackId, file: &File, path: &Path) -> Result<(), StoreError> {
         self.inner.check.check(id, file).map_err(|damage| match damage {
-            PackDamage::Read(source) => StoreError::io(path, "read")(source),
-            source @ PackDamage::Content(_) => StoreError::Damaged { id: *id, path: path.to_owned(), source },
+            CheckError::Unreadable(source) => StoreError::io(path, "read")(source),
+            source @ CheckError::Damaged(_) => StoreError::Damaged { id: *id, path: path.to_owned(), source },
         })
     }
 }

@@ -15,18 +15,18 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dormouse_image::Digest;
-use dormouse_store::{PackCheck, PackDamage, PackId, Packs, Pins, SnapshotName, StoreError};
+use dormouse_store::{CheckError, PackCheck, PackId, Packs, Pins, SnapshotName, StoreError};
 
 /// A pack is whatever hashes to its name.
 #[derive(Debug)]
 pub(crate) struct Hashed;
 
 impl PackCheck for Hashed {
-    fn check(&self, id: &PackId, mut file: &File) -> Result<(), PackDamage> {
+    fn check(&self, id: &PackId, mut file: &File) -> Result<(), CheckError> {
         let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes)).map_err(PackDamage::Read)?;
+        file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_end(&mut bytes)).map_err(CheckError::Unreadable)?;
         let found = id_of(&bytes);
-        if found == *id { Ok(()) } else { Err(PackDamage::Content(format!("it hashes to {found}").into())) }
+        if found == *id { Ok(()) } else { Err(CheckError::Damaged(format!("it hashes to {found}").into())) }
     }
 }
 

@@ -1,0 +1,62 @@
+//! With real images: what a pause writes goes into the store, and is read from there.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test fails by panicking"
+)]
+
+use std::fs::{self, File};
+use std::sync::Arc;
+
+use dormouse_guest_mem::{GuestAddr, PAGE_SIZE, PageClass, RamLayout, RamRegion};
+use dormouse_image::{Capture, Image, StoreOptions, account};
+use dormouse_store::{ImagePacks, Packs, StoreError};
+use support::content;
+
+mod support;
+
+#[test]
+fn an_image_is_read_from_the_store_and_every_changed_byte_of_its_pack_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let packs = Packs::open(&dir.path().join("packs"), Arc::new(ImagePacks)).unwrap();
+    let ram = content(1, 20 * PAGE_SIZE);
+    let region = RamRegion { guest: GuestAddr(0), offset: 0, len: ram.len() as u64 };
+    let layout = RamLayout::new(vec![region]).unwrap();
+    let class_of = |_| PageClass::default();
+    let capture = Capture { ram: &ram, layout: &layout, free: None, class_of: &class_of, disks: &[], parent: None };
+    let staged = packs.stage().unwrap();
+    let index = dir.path().join("memory.idx");
+    let index_file = File::options().read(true).write(true).create_new(true).open(&index).unwrap();
+    let stored =
+        account(&capture, 1, &()).unwrap().store(&ram, staged.file(), &index_file, StoreOptions::default(), &());
+    let stored = stored.unwrap();
+    let id = stored.pack.unwrap().id;
+    let _pins = packs.put(staged, &id).unwrap();
+
+    let image = Image::open(&index, Some(&stored.root)).unwrap();
+    let out = tempfile::NamedTempFile::new().unwrap();
+    image.materialise(&packs, &[], out.as_file(), 1, &()).unwrap();
+    assert!(fs::read(out.path()).unwrap() == ram);
+
+    let text = id.to_string();
+    let path = packs.root().join(&text[..2]).join(format!("{text}.pack"));
+    let whole = fs::read(&path).unwrap();
+    let ends = [0, 7, 100, whole.len() / 2, whole.len() - 60, whole.len() - 1];
+    for at in ends.into_iter().chain((0..whole.len()).step_by(997)) {
+        let mut bad = whole.clone();
+        bad[at] ^= 0x20;
+        fs::remove_file(&path).unwrap();
+        fs::write(&path, &bad).unwrap();
+        assert!(matches!(packs.verify(&id), Err(StoreError::Damaged { .. })), "byte {at}");
+    }
+    for len in [0, 1, whole.len() - 1] {
+        fs::write(&path, &whole[..len]).unwrap();
+        assert!(matches!(packs.verify(&id), Err(StoreError::Damaged { .. })), "{len} bytes");
+    }
+    fs::remove_file(&path).unwrap();
+    let error = image.verify(&packs, &[], 1, &()).unwrap_err();
+    assert!(error.to_string().contains(&text), "{error}");
+}

@@ -1,0 +1,238 @@
+//! Snapshots that go up.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+
+use dormouse_store::remote::{RemoteError, Target};
+use http::Method;
+
+use crate::rig::{INDEX, MANIFEST, Machine, OVERLAY, bounded, limits, pack_key, s3, same_files};
+use crate::server::{Fault, Server};
+use crate::support::{content, name, read};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_machine_with_nothing_lists_and_fetches_what_went_up() {
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    let folder = tempfile::tempdir().unwrap();
+    for target in [s3(&server, "some/prefix"), s3(&server, ""), Target::Folder(folder.path().join("new"))] {
+        let (here, there) = (Machine::new(), Machine::new());
+        let origin = here.start(target.clone());
+        // One goes up in one piece, one in parts.
+        let contents = [content(1, 1000), content(2, 6_000_000)];
+        let packs = [origin.put(&contents[0]), origin.put(&contents[1])];
+        let snapshot = origin.snapshot("snap", packs);
+        origin.upload(&snapshot).await;
+
+        let other = there.start(target);
+        assert_eq!(other.remote.list().await.unwrap(), [name("snap")]);
+        let into = there.path().join("snapshots/snap");
+        fs::create_dir(&into).unwrap();
+        let record = other.remote.fetch_snapshot(&name("snap"), &into).await.unwrap();
+        assert_eq!(record.packs, packs.into());
+        assert!(same_files(&snapshot.dir, &into));
+        let allocated = fs::metadata(into.join(OVERLAY)).unwrap().blocks() * 512;
+        assert!(allocated < 1 << 20, "the holes came back: {allocated}");
+        let _pins = other.remote.ensure(packs).await.unwrap();
+        for (id, bytes) in packs.iter().zip(&contents) {
+            assert_eq!(read(&other.packs, id), *bytes);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packs_go_before_files_and_files_before_the_record() {
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    let machine = Machine::new();
+    let daemon = machine.start(s3(&server, ""));
+    let packs = [daemon.put(&content(1, 1000)), daemon.put(&content(2, 5_300_000))];
+    daemon.upload(&daemon.snapshot("snap", packs)).await;
+    let seen = server.seen();
+    let puts: Vec<_> =
+        seen.iter().filter(|request| request.starts_with("PUT") || request.starts_with("POST")).collect();
+    let at = |part: &str| puts.iter().rposition(|request| request.contains(part)).unwrap();
+    let first = |part: &str| puts.iter().position(|request| request.contains(part)).unwrap();
+    assert!(at("/packs/") < first(INDEX) && at("/packs/") < first(OVERLAY));
+    assert!(at(INDEX) < first(MANIFEST) && at(OVERLAY) < first(MANIFEST));
+    assert!(at(MANIFEST) < first("snapshot.json"));
+    assert_eq!(first("snapshot.json"), puts.len() - 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_there_is_not_sent_again() {
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    let machine = Machine::new();
+    let daemon = machine.start(s3(&server, ""));
+    let shared = daemon.put(&content(1, 1000));
+    let first = daemon.snapshot("first", [shared]);
+    daemon.upload(&first).await;
+    server.seen();
+    daemon.upload(&daemon.snapshot("second", [shared])).await;
+    assert!(!server.seen().iter().any(|request| request.contains("/packs/")));
+
+    // After a restart nothing at all is sent; without the ledger, only what cannot be known to be there.
+    drop(daemon);
+    let daemon = machine.start(s3(&server, ""));
+    let all = vec![daemon.described("first", [shared]), daemon.described("second", [shared])];
+    daemon.remote.reconcile(all.clone(), true).await.unwrap();
+    assert_eq!(daemon.settled().await, Vec::<String>::new());
+    assert_eq!(server.seen(), Vec::<String>::new());
+    drop(daemon);
+    fs::remove_dir_all(machine.path().join("uploaded")).unwrap();
+    let daemon = machine.start(s3(&server, ""));
+    daemon.remote.reconcile(all, true).await.unwrap();
+    assert_eq!(daemon.settled().await, Vec::<String>::new());
+    let packs: Vec<_> = server.seen().into_iter().filter(|request| request.contains("/packs/")).collect();
+    assert!(packs.len() <= 3, "one put that finds it there, and a look: {packs:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_of_another_length_on_the_remote_is_replaced() {
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    let machine = Machine::new();
+    let daemon = machine.start(s3(&server, ""));
+    for (seed, len) in [(1, 1000), (2, 5_300_000)] {
+        let id = daemon.put(&content(seed, len));
+        let file = server.file(&pack_key(&id));
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(&file, "somebody's half").unwrap();
+        daemon.upload(&daemon.snapshot(&format!("snap{seed}"), [id])).await;
+        assert_eq!(fs::read(file).unwrap(), content(seed, len));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_pack_does_not_go_up_and_others_do() {
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    let machine = Machine::new();
+    let daemon = machine.start(s3(&server, ""));
+    let (bad, good) = (daemon.put(&content(1, 1000)), daemon.put(&content(2, 1000)));
+    let file = daemon.packs.root().join(&pack_key(&bad)["packs/".len()..]);
+    fs::remove_file(&file).unwrap();
+    fs::write(&file, content(3, 1000)).unwrap();
+    daemon.remote.upload(daemon.snapshot("bad", [bad]));
+    daemon.remote.upload(daemon.snapshot("good", [good]));
+    let failed = daemon.settled().await;
+    assert_eq!(failed.len(), 1);
+    assert!(failed[0].starts_with("bad: ") && failed[0].contains(&bad.to_string()), "{failed:?}");
+    assert_eq!(daemon.remote.list().await.unwrap(), [name("good")]);
+    assert!(!server.file(&pack_key(&bad)).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_pack_is_named_and_others_go_up() {
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    let machine = Machine::new();
+    let daemon = machine.start(s3(&server, ""));
+    let lost = crate::support::id_of(b"lost");
+    daemon.remote.upload(daemon.snapshot("bad", [lost]));
+    daemon.remote.upload(daemon.snapshot("good", [daemon.put(b"x")]));
+    let failed = daemon.settled().await;
+    assert_eq!(failed.len(), 1);
+    assert!(failed[0].contains(&lost.to_string()) && failed[0].contains("missing"), "{failed:?}");
+    assert_eq!(daemon.remote.list().await.unwrap(), [name("good")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_changed_replaces_its_earlier_self() {
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    let machine = Machine::new();
+    let daemon = machine.start(s3(&server, "p"));
+    let snapshot = daemon.snapshot("snap", [daemon.put(b"old")]);
+    daemon.upload(&snapshot).await;
+    let before = server.keys().len();
+    // What a compaction does: new pack, new index, new manifest.
+    fs::write(snapshot.dir.join(INDEX), "another index").unwrap();
+    fs::write(snapshot.dir.join(MANIFEST), "another manifest").unwrap();
+    let new = daemon.put(b"new");
+    let snapshot = daemon.described("snap", [new]);
+    daemon.upload(&snapshot).await;
+    assert_eq!(
+        server.keys().len(),
+        before + 1,
+        "its former files are gone, its former pack is not: {:?}",
+        server.keys()
+    );
+
+    let other = Machine::new();
+    let into = other.path().join("snapshots/snap");
+    fs::create_dir(&into).unwrap();
+    let record = other.start(s3(&server, "p")).remote.fetch_snapshot(&name("snap"), &into).await.unwrap();
+    assert_eq!(record.packs, [new].into());
+    assert!(same_files(&snapshot.dir, &into));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_is_removed_here_is_removed_there_and_a_fetched_one_is_not() {
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    let (here, there) = (Machine::new(), Machine::new());
+    let (origin, other) = (here.start(s3(&server, "")), there.start(s3(&server, "")));
+    for text in ["a", "b"] {
+        origin.upload(&origin.snapshot(text, [origin.put(text.as_bytes())])).await;
+    }
+    let into = there.path().join("snapshots/a");
+    fs::create_dir(&into).unwrap();
+    let record = other.remote.fetch_snapshot(&name("a"), &into).await.unwrap();
+    other.remote.reconcile(vec![other.described("a", record.packs)], true).await.unwrap();
+    other.remote.forget(&name("a"));
+    assert_eq!(other.settled().await, Vec::<String>::new());
+    assert_eq!(origin.remote.list().await.unwrap(), [name("a"), name("b")]);
+
+    origin.remote.forget(&name("a"));
+    assert_eq!(origin.settled().await, Vec::<String>::new());
+    assert_eq!(origin.remote.list().await.unwrap(), [name("b")]);
+    assert!(!server.keys().iter().any(|key| key.starts_with("snapshots/a/")), "{:?}", server.keys());
+
+    // One that went while the daemon was down is found by the ledger.
+    drop(origin);
+    let origin = here.start(s3(&server, ""));
+    origin.remote.reconcile(Vec::new(), false).await.unwrap();
+    assert_eq!(origin.settled().await, Vec::<String>::new());
+    assert_eq!(origin.remote.list().await.unwrap(), [name("b")], "not all manifests could be read");
+    origin.remote.reconcile(Vec::new(), true).await.unwrap();
+    assert_eq!(origin.settled().await, Vec::<String>::new());
+    assert!(origin.remote.list().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_is_not_wanted_any_more_ends_and_leaves_nothing() {
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    let machine = Machine::new();
+    let daemon = machine.start(s3(&server, ""));
+    // It is under way for as long as the remote is down.
+    let fault = server.fail(&Method::PUT, &[INDEX], usize::MAX, Fault::Status(503));
+    daemon.remote.upload(daemon.snapshot("snap", [daemon.put(b"x")]));
+    bounded(async {
+        while !server.seen().iter().any(|request| request.contains(INDEX)) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    fs::remove_dir_all(machine.path().join("snapshots/snap")).unwrap();
+    daemon.remote.forget(&name("snap"));
+    fault.end();
+    assert_eq!(daemon.settled().await, Vec::<String>::new());
+    assert!(!server.keys().iter().any(|key| key.starts_with("snapshots/")), "{:?}", server.keys());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_credentials_are_an_error_at_once_that_shows_no_secret() {
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    let machine = Machine::new();
+    let Target::S3(mut target) = s3(&server, "") else { unreachable!() };
+    target.credentials.secret_access_key = "wrong-but-secret".to_owned().into();
+    let daemon = machine.start_with(Target::S3(target), limits(), None);
+    let error = daemon.remote.describe(&name("snap")).await.unwrap_err();
+    assert!(matches!(error, RemoteError::Refused { .. }), "{error}");
+    assert!(!format!("{error} {error:?} {:?}", daemon.remote).contains("wrong-but-secret"));
+    assert_eq!(server.seen().len(), 1, "asking again does not help");
+}
