@@ -7,6 +7,7 @@ mod bench;
 mod dist;
 mod tidy;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand};
@@ -34,6 +35,13 @@ enum Bench {
     Introspect,
     /// Speed of writing and unpacking a memory image.
     Image,
+    /// What a snapshot of real guests stores, by each method, on the workloads W0 to W5 (docs/benchmarks.md).
+    #[command(disable_help_flag = true)]
+    Snapshot {
+        /// Options of the bench, `--help` among them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        options: Vec<OsString>,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -43,6 +51,7 @@ fn main() -> anyhow::Result<()> {
         Args::Bench(Bench::Agent) => bench::agent::run()?,
         Args::Bench(Bench::Introspect) => bench::introspect::run()?,
         Args::Bench(Bench::Image) => bench::image::run()?,
+        Args::Bench(Bench::Snapshot { options }) => bench::snapshot::run(&options)?,
         Args::Tidy => tidy::run()?,
     }
     Ok(())

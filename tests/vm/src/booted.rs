@@ -74,12 +74,9 @@ impl Booted {
     /// Gets the guest ready for a snapshot, its page cache treated by `cache`, and calls that off: what was flushed,
     /// drained and dropped stays so, and commands can be run again.
     pub async fn prepare_and_abort(&self, cache: &str) {
-        let body = serde_json::json!({"cache": cache, "freeze": true, "trim": true, "budgetMs": 60_000}).to_string();
-        for (path, body) in [("prepare", body.as_str()), ("abort", "")] {
-            let url = format!("http://{}/snapshot/{path}", self.vm.agent_addr());
-            let asked = tokio::process::Command::new("curl").args(["-sf", "-m", "90", "-d", body, &url]).status();
-            assert!(asked.await.is_ok_and(|status| status.success()), "{path}");
-        }
+        let guest = self.guest();
+        guest.prepare(cache).await;
+        guest.abort_prepare().await;
     }
 
     async fn wait_for_agent(&self) {

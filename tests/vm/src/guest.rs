@@ -101,6 +101,27 @@ impl Guest {
         assert!(curl.status().await.is_ok_and(|status| status.success()), "upload {}", file.display());
     }
 
+    /// Gets the guest ready for a snapshot, its page cache treated by `cache`.
+    pub async fn prepare(&self, cache: &str) {
+        let body = serde_json::json!({"cache": cache, "freeze": true, "trim": true, "budgetMs": 60_000});
+        self.post("snapshot/prepare", &body.to_string()).await;
+    }
+
+    /// Calls that off. What was flushed, drained and dropped stays so, and commands can be run again.
+    pub async fn abort_prepare(&self) {
+        self.post("snapshot/abort", "").await;
+    }
+
+    async fn post(&self, path: &str, body: &str) {
+        let url = format!("{}/{path}", self.base);
+        let mut curl = tokio::process::Command::new("curl");
+        curl.args(["-sf", "-m", "90", "-o", "/dev/null", "-d", body, &url]);
+        if !self.token.is_empty() {
+            curl.arg("-H").arg(format!("x-access-token: {}", self.token));
+        }
+        assert!(curl.status().await.is_ok_and(|status| status.success()), "{path}");
+    }
+
     /// Runs a command that must succeed; gives its trimmed output.
     pub async fn sh(&self, command: &str) -> String {
         let out = self.run(command).await;

@@ -4,6 +4,7 @@ pub(crate) mod agent;
 pub(crate) mod image;
 pub(crate) mod introspect;
 mod real_guest;
+pub(crate) mod snapshot;
 
 use std::time::Duration;
 
