@@ -15,7 +15,7 @@ const PAGES_READ: u32 = 256;
 
 fuzz_target!(|data: &[u8]| {
     let mut bytes = data.to_vec();
-    let _ = dormouse_image::testing::reseal(&mut bytes);
+    let _ = dormouse_image::testing::reseal_v1(&mut bytes);
     let Some(image) = open(&bytes) else { return };
     let covered: u64 = image.runs().map(|run| u64::from(run.pages.end - run.pages.start)).sum();
     assert_eq!(covered, u64::from(image.layout().pages()));

@@ -72,7 +72,7 @@ impl Crafted {
         image.extend(&self.tail);
         image.extend(index_offset.to_le_bytes());
         image.extend([0; 56]);
-        dormouse_image::testing::reseal(&mut image).unwrap();
+        dormouse_image::testing::reseal_v1(&mut image).unwrap();
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), image).unwrap();
         ImageReader::open(file.path(), None)

@@ -11,7 +11,7 @@ use dormouse_guest_mem::{Bytes, PAGE_SIZE, is_zero};
 use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
-use super::{DiskIndex, MAX_DISK_LEN};
+use super::{DiskIndex, MAX_DISK_LEN, MAX_ENTRIES};
 use crate::error::WriteError;
 use crate::page_hash::PageHash;
 use crate::progress::Progress;
@@ -68,6 +68,7 @@ impl DiskIndex {
         // Equal hashes in the order of their blocks, so that the first one stays.
         entries.sort_unstable();
         entries.dedup_by_key(|(hash, _)| *hash);
+        entries.truncate(MAX_ENTRIES);
         let (hashes, blocks) = entries.into_iter().unzip();
         Ok(Self::new(len, hashes, blocks))
     }

@@ -15,7 +15,7 @@ use dormouse_guest_mem::{Bytes, PAGE_SIZE};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{DiskIndex, MAX_DISK_LEN};
+use super::{DiskIndex, MAX_DISK_LEN, MAX_ENTRIES};
 use crate::digest::Digest;
 use crate::error::WriteError;
 use crate::output::{is_full, room};
@@ -179,10 +179,21 @@ impl DiskIndex {
     }
 }
 
-/// The size of an index whose disk is as large as can be, every block another: what a sparse file may claim at most is
-/// bounded by the number of entries, which must agree with the file's length.
+/// The largest file. A sparse one costs its maker nothing, but would cost us its claimed length in memory.
 fn most_len() -> u64 {
-    HEADER_LEN as u64 + MAX_DISK_LEN / PAGE_SIZE as u64 * ENTRY_LEN as u64 + CHECKSUM_LEN as u64
+    (HEADER_LEN + MAX_ENTRIES * ENTRY_LEN + CHECKSUM_LEN) as u64
+}
+
+/// For tests and fuzzers: repairs mark, version, number of entries and checksum of `index` in place, as far as they fit.
+#[cfg(feature = "testing")]
+pub fn reseal(index: &mut [u8]) -> Option<()> {
+    let body_len = index.len().checked_sub(CHECKSUM_LEN)?;
+    let (body, checksum) = index.split_at_mut_checked(body_len)?;
+    let (header, tables) = Header::mut_from_prefix(body).ok()?;
+    (header.magic, header.version, header.flags) = (MAGIC, VERSION.into(), 0.into());
+    header.entries = ((tables.len() / ENTRY_LEN) as u64).into();
+    checksum.copy_from_slice(blake3::hash(body).as_bytes());
+    Some(())
 }
 
 enum Fault {

@@ -6,11 +6,16 @@ mod file;
 use std::ops::Range;
 
 pub use file::DiskIndexError;
+#[cfg(feature = "testing")]
+pub use file::reseal;
 
 use crate::page_hash::PageHash;
 
 /// The largest disk that can be indexed: its blocks are numbered in 32 bits.
 pub(crate) const MAX_DISK_LEN: u64 = 1 << 44;
+
+/// The most entries of an index: 128 GiB of different blocks, whose index is 640 MiB. What does not fit is not found.
+pub(crate) const MAX_ENTRIES: usize = 1 << 25;
 
 /// For every 4 KiB block of a disk that is not zero: the XXH3-128 of its bytes, and the first block that has it.
 ///

@@ -54,12 +54,17 @@ pub(crate) fn encode(map: &PageMap) -> Result<(Vec<u8>, ImageRoot), WriteError> 
     if body.len() as u64 > most_body(map.layout.pages().into()) || map.packs.len() > MAX_PACKS {
         return Err(WriteError::TooFragmented);
     }
-    let stored = zstd::bulk::compress(&body, LEVEL).map_err(|source| WriteError::Compress { source })?;
+    seal(map.layout.len().0, &body).map_err(|source| WriteError::Compress { source })
+}
+
+/// The bytes of an index with this body, whatever it holds.
+pub(crate) fn seal(ram_len: u64, body: &[u8]) -> io::Result<(Vec<u8>, ImageRoot)> {
+    let stored = zstd::bulk::compress(body, LEVEL)?;
     let header = Header {
         magic: MAGIC,
         version: VERSION.into(),
         flags: 0.into(),
-        ram_len: map.layout.len().0.into(),
+        ram_len: ram_len.into(),
         page_size: (PAGE_SIZE as u32).into(),
         reserved: 0.into(),
         body_len: (body.len() as u64).into(),

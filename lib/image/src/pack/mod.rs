@@ -11,6 +11,8 @@
 //! first 16 bytes of the footer: it commits to every byte of the pack through the checksums in the table.
 
 mod read;
+#[cfg(feature = "testing")]
+mod reseal;
 mod source;
 mod wire;
 mod write;
@@ -19,6 +21,8 @@ use zerocopy::IntoBytes;
 
 pub use read::check_pack;
 pub(crate) use read::{FrameReader, OpenPack};
+#[cfg(feature = "testing")]
+pub use reseal::reseal;
 pub use source::{DirPacks, PackRef, PackSource, PackUnavailable};
 pub(crate) use write::{Feed, FeedReader, NewPack, write_pack};
 
