@@ -17,16 +17,21 @@ fn flags(flags: OFlags) -> i32 {
 /// The text of the regular file `path`, an error if it is longer than `limit` bytes or not UTF-8. Does not wait for a pipe's other
 /// end; a file system that does not answer still blocks.
 pub(crate) fn read(path: impl AsRef<Path>, limit: u64) -> io::Result<String> {
+    String::from_utf8(read_bytes(path, limit)?).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))
+}
+
+/// Like [`read`], whatever the bytes are.
+pub(crate) fn read_bytes(path: impl AsRef<Path>, limit: u64) -> io::Result<Vec<u8>> {
     let file = OpenOptions::new().read(true).custom_flags(flags(OFlags::NONBLOCK | OFlags::NOCTTY)).open(path)?;
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
     }
-    let mut text = String::new();
-    file.take(limit.saturating_add(1)).read_to_string(&mut text)?;
-    if text.len() as u64 > limit {
+    let mut bytes = Vec::new();
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {limit} bytes")));
     }
-    Ok(text)
+    Ok(bytes)
 }
 
 /// Makes `text` the content of `path`, all at once: whoever reads meanwhile sees the old file or the new one. A link is followed, the

@@ -17,12 +17,12 @@ mod ports;
 mod process;
 mod server;
 mod snapshot;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod watch;
 
 pub use agent::{Agent, AgentOptions, Durations, Guest};
 pub use cgroups::Cgroups;
 pub use descriptors::raise_descriptor_limit;
 pub use kernel::{GuestKernel, Linux};
-#[cfg(feature = "testing")]
-pub use server::testing;
 pub use server::{listen, serve};

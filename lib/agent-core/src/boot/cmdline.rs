@@ -53,6 +53,18 @@ pub(super) fn mac(text: &str) -> Option<[u8; 6]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn of_any_line_only_what_makes_sense_is_taken(
+            text in "(?s).{0,60}", words in "(dormouse\\.(hostname|ip|gw|mac)=[a-zé0-9./:\\-]{0,24} ?){0,6}",
+        ) {
+            let cmdline = Cmdline::parse(&format!("{text} {words}"));
+            prop_assert!(cmdline.hostname.is_none_or(|name| is_hostname(&name)));
+            prop_assert!(cmdline.ip.is_none_or(|ip| ip.prefix <= 32));
+        }
+    }
 
     #[test]
     fn the_agents_words_are_found_among_the_kernels() {

@@ -23,6 +23,13 @@ use crate::cgroups;
 use crate::kernel::Linux;
 use cmdline::Cmdline;
 
+/// Reads `text` as a command line and as an interface's address.
+#[cfg(feature = "testing")]
+pub(crate) fn read_any(text: &str) {
+    Cmdline::parse(text);
+    cmdline::mac(text);
+}
+
 /// Where the overlay disk stays mounted in the booted guest.
 const OVERLAY: &str = "/run/dormouse/overlay";
 /// Where the cgroup hierarchy is mounted.

@@ -15,8 +15,8 @@ use tower_http::services::ServeFile;
 use super::compress::compressed;
 use super::disposition::disposition;
 use super::encoding::{Coding, choose};
-use super::open::{Regular, is_link_loop};
-use super::{place, unix_now, user};
+use super::open::Regular;
+use super::{place, range, unix_now, unreadable, user};
 use crate::access::{FileOperation, SignedQuery, files_allowed};
 use crate::agent::Agent;
 use crate::server::HttpError;
@@ -39,7 +39,11 @@ pub(crate) async fn download(
         )
     })?;
     let found = find(&path).await.map_err(|error| unreadable(&path, &error))?;
-    if_range_without_a_tag(request.headers_mut());
+    range::simplify(request.headers_mut());
+    if found.is_empty() {
+        // No range is in it, and nothing is less than all of it.
+        request.headers_mut().remove(header::RANGE);
+    }
     let whole = request.method() == Method::GET && !request.headers().contains_key(header::RANGE);
     // By its descriptor, since by now the path may lead to a pipe.
     let file = ServeFile::new_with_mime(found.path(), &mime::APPLICATION_OCTET_STREAM).with_buf_chunk_size(CHUNK);
@@ -56,14 +60,6 @@ pub(crate) async fn download(
 async fn find(path: &Path) -> io::Result<Regular> {
     let path: PathBuf = path.to_owned();
     tokio::task::spawn_blocking(move || Regular::find(&path)).await.map_err(io::Error::other)?
-}
-
-/// The file server knows no `If-Range`. Only an exact tag would prove that the range is of the same version, so without its help the
-/// whole file is sent, as to any client whose version is not the current one (RFC 9110, section 13.1.5).
-fn if_range_without_a_tag(headers: &mut HeaderMap) {
-    if headers.remove(header::IF_RANGE).is_some() {
-        headers.remove(header::RANGE);
-    }
 }
 
 fn compress(response: &mut Response, file: std::fs::File) {
@@ -87,21 +83,4 @@ fn about(path: &Path) -> HeaderMap {
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers
-}
-
-fn unreadable(path: &Path, error: &io::Error) -> HttpError {
-    let path = path.display();
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
-            HttpError::new(StatusCode::NOT_FOUND, format!("path '{path}' does not exist"))
-        }
-        io::ErrorKind::InvalidInput => {
-            HttpError::new(StatusCode::BAD_REQUEST, format!("path '{path}' is not a regular file"))
-        }
-        io::ErrorKind::InvalidFilename => {
-            HttpError::new(StatusCode::BAD_REQUEST, format!("cannot read '{path}': {error}"))
-        }
-        _ if is_link_loop(error) => HttpError::new(StatusCode::BAD_REQUEST, format!("cannot read '{path}': {error}")),
-        _ => HttpError::new(StatusCode::INTERNAL_SERVER_ERROR, format!("cannot read '{path}': {error}")),
-    }
 }

@@ -20,6 +20,16 @@ impl Regular {
         Ok(Self(found))
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        fstat(&self.0).is_ok_and(|stat| stat.st_size == 0)
+    }
+
+    /// Whether both are one file.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let identity = |one: &Self| fstat(&one.0).map(|stat| (stat.st_dev, stat.st_ino)).ok();
+        identity(self).is_some_and(|own| identity(other) == Some(own))
+    }
+
     /// A path by which this very file can be opened while `self` lives (proc_pid_fd(5)).
     pub(super) fn path(&self) -> PathBuf {
         format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()

@@ -11,13 +11,13 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::{Stream, TryStreamExt};
 use http::{HeaderMap, StatusCode, header};
-use serde::Serialize;
 
 use super::gunzip::Gunzip;
 use super::metadata::{self, Metadata};
 use super::multipart::Parts;
 use super::write::write_file;
-use super::{place, unix_now, user};
+use super::written::Written;
+use super::{bad_request, place, unix_now, user};
 use crate::access::{FileOperation, SignedQuery, files_allowed};
 use crate::agent::Agent;
 use crate::identity::User;
@@ -28,27 +28,6 @@ const MAX_NAMED: usize = 1 << 20;
 
 /// The content of a request or of a part of one.
 type Content = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
-
-/// One written file in the answer.
-#[derive(Debug, Serialize)]
-struct Written {
-    path: String,
-    name: String,
-    r#type: &'static str,
-    #[serde(skip_serializing_if = "Metadata::is_empty")]
-    metadata: Metadata,
-}
-
-impl Written {
-    fn new(path: &Path, metadata: &Metadata) -> Self {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Self { path: path.to_string_lossy().into_owned(), name, r#type: "file", metadata: metadata.clone() }
-    }
-}
-
-fn bad_request(message: impl Into<String>) -> HttpError {
-    HttpError::new(StatusCode::BAD_REQUEST, message)
-}
 
 pub(crate) async fn upload(
     State(agent): State<Arc<Agent>>,

@@ -85,10 +85,10 @@ fn blocking<T: Send + 'static>(
 }
 
 /// A new file that is not whole yet. Dropped with the request when the client goes away, it takes the file with it.
-struct Unfinished(PathBuf);
+pub(super) struct Unfinished(PathBuf);
 
 impl Unfinished {
-    fn keep(mut self) {
+    pub(super) fn keep(mut self) {
         self.0.clear();
     }
 }
@@ -103,7 +103,7 @@ impl Drop for Unfinished {
 }
 
 /// Opens `path` for writing, empty. A file that was not there before is unfinished.
-fn create(path: &Path, (uid, gid): (u32, u32)) -> io::Result<(std::fs::File, Option<Unfinished>)> {
+pub(super) fn create(path: &Path, (uid, gid): (u32, u32)) -> io::Result<(std::fs::File, Option<Unfinished>)> {
     if let Some(parent) = path.parent() {
         make_directories(parent, (uid, gid))?;
     }
@@ -156,7 +156,8 @@ fn give_to(result: io::Result<()>) -> io::Result<()> {
     if rustix::process::geteuid().is_root() { result } else { Ok(()) }
 }
 
-fn cannot_write(path: &Path, error: &io::Error) -> HttpError {
+/// Why the file at `path` is not written.
+pub(super) fn cannot_write(path: &Path, error: &io::Error) -> HttpError {
     let status = match error.kind() {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StatusCode::INSUFFICIENT_STORAGE,
         io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory | io::ErrorKind::InvalidInput => {
@@ -169,4 +170,25 @@ fn cannot_write(path: &Path, error: &io::Error) -> HttpError {
         _ => StatusCode::INTERNAL_SERVER_ERROR,
     };
     HttpError::new(status, format!("cannot write '{}': {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::response::IntoResponse;
+
+    #[test]
+    fn no_space_and_no_such_place_are_told_apart() {
+        for (errno, status) in [
+            (rustix::io::Errno::NOSPC, 507),
+            (rustix::io::Errno::DQUOT, 507),
+            (rustix::io::Errno::ISDIR, 400),
+            (rustix::io::Errno::NOTDIR, 400),
+            (rustix::io::Errno::NAMETOOLONG, 400),
+            (rustix::io::Errno::LOOP, 400),
+            (rustix::io::Errno::IO, 500),
+        ] {
+            assert_eq!(cannot_write(Path::new("/a"), &errno.into()).into_response().status(), status, "{errno}");
+        }
+    }
 }

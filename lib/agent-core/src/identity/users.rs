@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::bounded_file;
+
 /// Largest database read. A bigger file is refused rather than held in memory.
 const MAX_FILE: u64 = 4 << 20;
 
@@ -88,15 +90,12 @@ impl UserDatabase {
 }
 
 fn read(path: &PathBuf) -> Result<String, IdentityError> {
-    let unreadable = |source| IdentityError::Unreadable { path: path.clone(), source };
-    let size = std::fs::metadata(path).map_err(unreadable)?.len();
-    if size > MAX_FILE {
-        return Err(unreadable(std::io::Error::other("larger than 4 MiB")));
-    }
-    Ok(String::from_utf8_lossy(&std::fs::read(path).map_err(unreadable)?).into_owned())
+    let bytes = bounded_file::read_bytes(path, MAX_FILE);
+    let bytes = bytes.map_err(|source| IdentityError::Unreadable { path: path.clone(), source })?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn parse_user(line: &str) -> Option<User> {
+pub(super) fn parse_user(line: &str) -> Option<User> {
     let mut fields = line.split(':');
     let name = fields.next().filter(|name| !name.is_empty() && !name.starts_with('#'))?;
     let (_password, uid, gid) = (fields.next()?, fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
@@ -105,7 +104,7 @@ fn parse_user(line: &str) -> Option<User> {
     Some(User { name: name.to_owned(), uid, gid, groups: vec![gid], home: home.into() })
 }
 
-fn parse_group(line: &str) -> Option<(&str, u32, &str)> {
+pub(super) fn parse_group(line: &str) -> Option<(&str, u32, &str)> {
     let mut fields = line.split(':');
     let (name, _password, gid) = (fields.next()?, fields.next()?, fields.next()?.parse().ok()?);
     Some((name, gid, fields.next().unwrap_or("")))
@@ -114,6 +113,7 @@ fn parse_group(line: &str) -> Option<(&str, u32, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn database(passwd: &str, group: &str) -> (tempfile::TempDir, UserDatabase) {
         let dir = tempfile::tempdir().unwrap();
@@ -147,6 +147,33 @@ mod tests {
         assert_eq!(users.lookup("ok").unwrap().home, PathBuf::from("/"));
         for name in ["", "half", "neg", "#c"] {
             assert!(users.lookup(name).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_database_that_is_no_file_is_refused_without_waiting() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("passwd");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::RWXU).unwrap();
+        for passwd in [pipe, "/dev/zero".into(), dir.path().to_owned()] {
+            let users = UserDatabase::new(passwd.clone(), passwd);
+            assert!(matches!(users.lookup("root"), Err(IdentityError::Unreadable { .. })));
+            assert_eq!(users.names().user(0), "0");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_gives_users_that_have_a_name_and_an_absolute_home(
+            passwd in "(?s).{0,80}", lines in proptest::collection::vec("([a-z#/:é0-9\\-]{0,6}:?){0,9}", 0..6),
+        ) {
+            let text = format!("{passwd}\n{}", lines.join("\n"));
+            for user in text.lines().filter_map(parse_user) {
+                prop_assert!(!user.name.is_empty() && user.home.is_absolute() && user.groups == [user.gid]);
+            }
+            for (name, _, members) in text.lines().filter_map(parse_group) {
+                prop_assert!(text.contains(name) && text.contains(members));
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use dormouse_agent_proto::control::InitRequest;
 use http::StatusCode;
 use jiff::Timestamp;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::{entropy, is_hostname};
 use crate::server::HttpError;
@@ -16,6 +16,14 @@ pub(super) struct Checked {
     pub(super) entropy: Option<Zeroizing<Vec<u8>>>,
     /// Where E2B's hosts take events from programs in the guest.
     pub(super) events: Option<IpAddr>,
+}
+
+impl Drop for Checked {
+    /// The token that counts lies elsewhere; of this copy nothing stays in memory.
+    fn drop(&mut self) {
+        self.request.access_token.zeroize();
+        self.request.entropy.zeroize();
+    }
 }
 
 pub(super) fn bad_request(message: String) -> HttpError {

@@ -3,6 +3,7 @@
 mod checked;
 pub(crate) mod clock;
 mod entropy;
+mod envs;
 mod guest;
 mod hostname;
 mod hosts;
@@ -10,6 +11,7 @@ mod machine_id;
 mod route;
 mod settings;
 
+pub(crate) use envs::envs;
 pub(crate) use guest::recover_alone;
 pub(crate) use hostname::{is_hostname, set_hostname};
 pub(crate) use route::init;

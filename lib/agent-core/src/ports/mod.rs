@@ -16,5 +16,14 @@ mod sock_diag;
 mod socket;
 mod subsystem;
 
+/// Reads `text` and `bytes` as what the kernel says of sockets and their owners.
+#[cfg(feature = "testing")]
+pub(crate) fn read_any(text: &str, bytes: &[u8]) {
+    proc_net::parse(text).for_each(drop);
+    owner::inode(text);
+    owner::unified_cgroup(text);
+    sock_diag::parse(bytes);
+}
+
 pub(crate) use routes::{events, list};
 pub(crate) use subsystem::Ports;

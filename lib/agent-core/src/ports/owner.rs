@@ -48,7 +48,7 @@ fn sockets(descriptors: &Path) -> impl Iterator<Item = u32> {
     entries.filter_map(|entry| inode(fs::read_link(entry.ok()?.path()).ok()?.to_str()?))
 }
 
-fn inode(link: &str) -> Option<u32> {
+pub(super) fn inode(link: &str) -> Option<u32> {
     link.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok()
 }
 
@@ -59,9 +59,13 @@ fn describe(pid: u32, process: &Path) -> Owner {
         file.take(MAX_TEXT).read_to_end(&mut bytes).ok()?;
         Some(String::from_utf8_lossy(&bytes).trim_end().to_owned())
     };
-    let cgroup =
-        text("cgroup").and_then(|all| all.lines().find_map(|line| line.strip_prefix("0::").map(str::to_owned)));
+    let cgroup = text("cgroup").and_then(|all| unified_cgroup(&all).map(str::to_owned));
     Owner { pid, command: text("comm").unwrap_or_default(), cgroup }
+}
+
+/// The cgroup of version 2 among the lines of `/proc/PID/cgroup` (cgroups(7)).
+pub(super) fn unified_cgroup(all: &str) -> Option<&str> {
+    all.lines().find_map(|line| line.strip_prefix("0::"))
 }
 
 #[cfg(test)]
@@ -76,6 +80,12 @@ mod tests {
         let found = owners(&HashSet::from([own]));
         assert_eq!(found[&own].pid, std::process::id());
         assert!(!found[&own].command.is_empty());
+    }
+
+    #[test]
+    fn the_cgroup_is_that_of_version_2() {
+        assert_eq!(unified_cgroup("12:cpu:/old\n0::/sandbox/user\n"), Some("/sandbox/user"));
+        assert_eq!(unified_cgroup("1:name=systemd:/\n"), None);
     }
 
     #[test]

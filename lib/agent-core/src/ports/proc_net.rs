@@ -30,7 +30,7 @@ fn read(path: &str) -> io::Result<String> {
 }
 
 /// Lines that are not of the form are passed over.
-fn parse(text: &str) -> impl Iterator<Item = Socket> + '_ {
+pub(super) fn parse(text: &str) -> impl Iterator<Item = Socket> + '_ {
     text.lines().skip(1).filter_map(line).filter(|socket| socket.state == LISTEN)
 }
 

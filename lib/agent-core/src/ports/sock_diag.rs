@@ -38,7 +38,7 @@ pub(super) struct SockDiag(OwnedFd);
 
 /// What one piece of a dump says.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Piece {
+pub(super) struct Piece {
     sockets: Vec<Socket>,
     done: bool,
     error: Option<i32>,
@@ -132,7 +132,7 @@ fn destroy_request(socket: &Socket) -> Vec<u8> {
 }
 
 /// Reads the messages of one datagram. What is not of the form ends it.
-fn parse(mut bytes: &[u8]) -> Piece {
+pub(super) fn parse(mut bytes: &[u8]) -> Piece {
     let mut piece = Piece::default();
     while let Some((kind, body, rest)) = next(bytes) {
         match kind {

@@ -2,6 +2,7 @@
 
 mod answer;
 mod connections;
+mod cors;
 mod error;
 mod event_stream;
 mod linger;
@@ -9,7 +10,7 @@ mod listener;
 mod request_body;
 mod routes;
 #[cfg(feature = "testing")]
-pub mod testing;
+mod testing;
 mod unread;
 mod unwanted_body;
 
@@ -17,3 +18,5 @@ pub(crate) use connections::{ConnectionId, Connections};
 pub(crate) use error::HttpError;
 pub(crate) use event_stream::{event_stream, keepalive};
 pub use listener::{listen, serve};
+#[cfg(feature = "testing")]
+pub use testing::ask;

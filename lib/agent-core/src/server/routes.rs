@@ -4,16 +4,17 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::from_fn_with_state;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use connectrpc::{ConnectRpcService, Limits};
 
+use super::cors::cors;
 use super::request_body::cut_off_dribbling;
 use crate::access::require_token;
 use crate::agent::Agent;
-use crate::files::{download, upload};
+use crate::files::{compose, download, upload};
 use crate::filesystem::FilesystemRpc;
-use crate::init::init;
+use crate::init::{envs, init};
 use crate::ports;
 use crate::process::ProcessRpc;
 use crate::snapshot::{abort, freeze, health, prepare, refuse_while_prepared, unfreeze};
@@ -30,6 +31,8 @@ pub(super) fn routes(agent: Arc<Agent>) -> Router {
     let limits = Limits::default().with_max_request_body_size(MAX_MESSAGE).with_max_message_size(MAX_MESSAGE);
     let user = Router::new()
         .route("/files", get(download).post(upload).layer(DefaultBodyLimit::disable()))
+        .route("/files/compose", post(compose).layer(DefaultBodyLimit::max(MAX_CONTROL_BODY)))
+        .route("/envs", get(envs))
         .route("/ports", get(ports::list))
         .route("/ports/events", get(ports::events))
         .fallback_service(ConnectRpcService::new(rpc).with_limits(limits))
@@ -46,5 +49,7 @@ pub(super) fn routes(agent: Arc<Agent>) -> Router {
         .merge(user)
         .layer(from_fn_with_state(Arc::clone(&agent), cut_off_dribbling))
         .layer(from_fn_with_state(Arc::clone(&agent), require_token))
+        // Outermost: a browser asks without a token first, and its page may read a refusal.
+        .layer(from_fn(cors))
         .with_state(agent)
 }

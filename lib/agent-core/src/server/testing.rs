@@ -10,14 +10,17 @@ use tower::ServiceExt;
 
 use super::routes::routes;
 use crate::agent::Agent;
+use crate::testing::pieces;
 
 /// What of an answer is read.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// Sends `request` and reads the answer for at most `patience`. `None` when the answer did not come or end in that time.
-pub async fn ask(agent: &Arc<Agent>, request: Request<Vec<u8>>, patience: Duration) -> Option<StatusCode> {
+/// Sends `request`, whose body comes in pieces of `size` bytes, and reads the answer for at most `patience`. `None` when the answer did
+/// not come or end in that time.
+pub async fn ask(agent: &Arc<Agent>, request: Request<Vec<u8>>, size: usize, patience: Duration) -> Option<StatusCode> {
     let answering = async {
-        let Ok(answer) = routes(Arc::clone(agent)).oneshot(request.map(Body::from)).await;
+        let request = request.map(|body| Body::from_stream(pieces(&body, size)));
+        let Ok(answer) = routes(Arc::clone(agent)).oneshot(request).await;
         let status = answer.status();
         // An answer that breaks off is an answer.
         let _ = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;

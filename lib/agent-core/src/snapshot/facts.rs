@@ -43,7 +43,7 @@ impl Memory {
     }
 }
 
-fn parse_meminfo(text: &str) -> Memory {
+pub(super) fn parse_meminfo(text: &str) -> Memory {
     let mut memory = Memory::default();
     for line in text.lines() {
         let Some((key, rest)) = line.split_once(':') else { continue };
@@ -61,7 +61,7 @@ fn parse_meminfo(text: &str) -> Memory {
 
 /// True when the command line turns on a check of free pages' content. Distributions build the checks in and leave them off; a kernel
 /// with KASAN always checks, and is known by its boot option or, on the host, by its configuration.
-fn checks_free_pages(cmdline: &str) -> bool {
+pub(super) fn checks_free_pages(cmdline: &str) -> bool {
     cmdline.split_whitespace().any(|word| match word.split_once('=') {
         Some(("page_poison", value)) => matches!(value, "1" | "on" | "y" | "Y"),
         Some(("debug_pagealloc", value)) => value != "off" && value != "0",
@@ -73,6 +73,16 @@ fn checks_free_pages(cmdline: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn nonsense_is_no_failure(text in "(?s).{0,200}", lines in "((MemFree|Cached|Buffers|Dirty):? {0,3}[0-9x]{0,22} ?(kB)?\n){0,6}") {
+            let memory = parse_meminfo(&format!("{text}\n{lines}"));
+            prop_assert!(memory.free == u64::MAX || memory.free.is_multiple_of(1024));
+            checks_free_pages(&text);
+        }
+    }
 
     #[test]
     fn memory_is_read_in_bytes_and_nonsense_counts_as_zero() {

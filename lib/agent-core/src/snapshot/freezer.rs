@@ -27,7 +27,7 @@ pub(super) fn thaw(cgroups: &Cgroups) -> io::Result<()> {
     thawed.into_iter().collect()
 }
 
-fn is_frozen(events: &str) -> bool {
+pub(super) fn is_frozen(events: &str) -> bool {
     events.lines().any(|line| line == "frozen 1")
 }
 

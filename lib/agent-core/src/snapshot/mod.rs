@@ -11,6 +11,14 @@ mod restore;
 mod routes;
 mod steps;
 
+/// Reads `text` as memory figures, as a command line and as what a cgroup says.
+#[cfg(feature = "testing")]
+pub(crate) fn read_any(text: &str) {
+    facts::parse_meminfo(text);
+    facts::checks_free_pages(text);
+    freezer::is_frozen(text);
+}
+
 pub(crate) use phase::Snapshot;
 pub(crate) use restore::{begin_restore, finish_restore};
 pub(crate) use routes::{abort, freeze, health, prepare, refuse_while_prepared, unfreeze};

@@ -132,4 +132,5 @@ async fn much_output_on_a_terminal_comes_whole_before_the_end() {
     let request = StartRequest { pty: pty(80, 24).into(), ..shell("head -c 300000 /dev/zero | tr '\\0' x") };
     let ran = agent.run(request).await.unwrap();
     assert_eq!((ran.pty.len(), ran.exit_code), (300_000, Some(0)));
+    assert!(ran.largest <= 16 * 1024, "{}", ran.largest);
 }

@@ -54,6 +54,8 @@ async fn a_client_that_leaves_does_not_end_the_process() {
     let agent = agent().await;
     let mut request = shell("sleep 0.3; echo done > left; sleep 20");
     request.tag = Some("stays".into());
+    request.process.get_or_insert_default().envs = [("A".to_owned(), "1".to_owned())].into_iter().collect();
+    request.process.get_or_insert_default().cwd = Some("~".into());
     let live = live!(agent.rpc.process.start(request));
     let pid = live.ran.pid;
     drop(live);
@@ -62,7 +64,9 @@ async fn a_client_that_leaves_does_not_end_the_process() {
     let listed = agent.rpc.process.list(ListRequest::default()).await.unwrap().into_owned();
     assert_eq!(listed.processes.iter().map(|p| p.pid).collect::<Vec<_>>(), [pid]);
     assert_eq!(listed.processes[0].tag.as_deref(), Some("stays"));
-    assert_eq!(listed.processes[0].config.cmd, "/bin/sh");
+    let config = &listed.processes[0].config;
+    assert_eq!((config.cmd.as_str(), config.args.len(), config.args[0].as_str()), ("/bin/sh", 2, "-c"));
+    assert_eq!((config.envs.get("A").map(String::as_str), config.cwd.as_deref()), (Some("1"), Some("~")));
     let kill = SendSignalRequest {
         process: by_tag("stays").into(),
         signal: Signal::SIGNAL_SIGKILL.into(),

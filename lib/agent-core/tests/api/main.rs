@@ -9,6 +9,9 @@
 
 mod access;
 mod attach;
+mod compose;
+mod conditions;
+mod cors;
 mod ending;
 mod files;
 mod filesystem;
@@ -17,6 +20,7 @@ mod ports;
 mod processes;
 mod refused;
 mod restore;
+mod settings;
 mod snapshot;
 mod support;
 mod watch;

@@ -3,9 +3,10 @@
 use connectrpc::ErrorCode;
 use dormouse_agent_proto::client::CallOptions;
 use dormouse_agent_proto::process::stream_input_request::{DataEvent, Event as InputEvent, KeepAlive, StartEvent};
-use dormouse_agent_proto::process::{ConnectRequest, ProcessInput, StartRequest, StreamInputRequest};
+use dormouse_agent_proto::process::{ConnectRequest, ListRequest, ProcessInput, StartRequest, StreamInputRequest};
 use dormouse_agent_proto::proto::process::__buffa::oneof::process_input::Input;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::support::{Answer, TestAgent, agent, by_pid, live, shell};
 
@@ -97,6 +98,50 @@ async fn an_error_of_a_single_call_is_a_status_and_a_code() {
     assert_eq!(single(&agent, "List", b"{}").await, (200, json!({})));
     let (status, answer) = single(&agent, "List", b"{").await;
     assert_eq!((status, &answer["code"]), (400, &json!("invalid_argument")));
+}
+
+#[tokio::test]
+async fn a_process_that_is_not_there_is_not_found_whatever_is_asked_of_it() {
+    let agent = agent().await;
+    for (method, rest) in [
+        ("SendSignal", json!({"signal": "SIGNAL_SIGTERM"})),
+        ("SendInput", json!({"input": {"stdin": "YQ=="}})),
+        ("SendInput", json!({"input": {"pty": "YQ=="}})),
+        ("CloseStdin", json!({})),
+        ("Update", json!({"pty": {"size": {"cols": 1, "rows": 1}}})),
+    ] {
+        for selector in [json!({"pid": 999_999}), json!({"tag": "nobody"})] {
+            let mut body = rest.clone();
+            body["process"] = selector;
+            let (status, answer) = single(&agent, method, body.to_string().as_bytes()).await;
+            assert_eq!((status, &answer["code"]), (404, &json!("not_found")), "{method}");
+        }
+        let (status, answer) = single(&agent, method, rest.to_string().as_bytes()).await;
+        assert_eq!((status, &answer["code"]), (400, &json!("invalid_argument")), "{method} of nobody");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_of_input_ends_at_its_time_limit() {
+    let agent = agent().await;
+    let live = live!(agent.rpc.process.start(StartRequest { stdin: Some(true), ..shell("cat") }));
+    let head = "POST /process.Process/StreamInput HTTP/1.1\r\nhost: a\r\nconnect-timeout-ms: 300\r\n\
+                content-type: application/connect+json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let start = frame(&json!({"start": {"process": {"pid": live.ran.pid}}}).to_string());
+    let mut open = tokio::net::TcpStream::connect(agent.address).await.unwrap();
+    open.write_all(head.as_bytes()).await.unwrap();
+    open.write_all(&[format!("{:x}\r\n", start.len()).as_bytes(), &start, b"\r\n"].concat()).await.unwrap();
+    let mut told = String::new();
+    let reading = async {
+        while !told.contains("deadline_exceeded") {
+            let mut some = [0; 1024];
+            let count = open.read(&mut some).await.unwrap();
+            assert!(count > 0, "{told}");
+            told.push_str(&String::from_utf8_lossy(&some[..count]));
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), reading).await.expect("at its limit");
+    assert_eq!(agent.rpc.process.list(ListRequest::default()).await.unwrap().into_owned().processes.len(), 1);
 }
 
 #[tokio::test]
