@@ -12,12 +12,14 @@ mod error;
 pub mod own;
 mod requests;
 mod sandbox;
+mod snapshot;
 mod template;
 
 pub use create::{AutoResume, NewSandbox, NewSandboxV2, VolumeMount};
 pub use error::ApiError;
 pub use requests::{Connect, ConnectV2, Fork, Pause, Refresh, Resume, SetTimeout};
 pub use sandbox::{ForkResult, Lifecycle, ListedSandbox, OnTimeout, Sandbox, SandboxDetail, SandboxState};
+pub use snapshot::{NewSnapshot, Snapshot};
 pub use template::{BuildStatus, Template};
 
 /// The version of E2B's guest agent whose features ours has. SDKs switch features on by it; it must be a plain

@@ -89,6 +89,32 @@ impl PageSet {
         })
     }
 
+    /// The longest runs of members, ascending.
+    pub fn ranges(&self) -> impl Iterator<Item = Range<u32>> + '_ {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let start = self.next(at, true)?;
+            let end = self.next(start, false).unwrap_or(self.pages);
+            at = end;
+            Some(start..end)
+        })
+    }
+
+    /// The first page from `at` on that is a member, or is none.
+    fn next(&self, at: u32, member: bool) -> Option<u32> {
+        let mut word_start = at - at % 64;
+        let mut mask = u64::MAX << (at % 64);
+        for word in self.words.get((at / 64) as usize..)? {
+            let found = (if member { *word } else { !*word }) & mask;
+            if found != 0 {
+                return Some(word_start + found.trailing_zeros()).filter(|page| *page < self.pages);
+            }
+            word_start += 64;
+            mask = u64::MAX;
+        }
+        None
+    }
+
     /// Members of both sets. The sets must describe RAM files of the same size; extra pages are dropped.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Self {
@@ -134,6 +160,11 @@ mod tests {
             }
             prop_assert_eq!(set.iter().map(|p| p.0).collect::<BTreeSet<_>>(), model.clone());
             prop_assert_eq!(set.len() as usize, model.len());
+            let from_ranges: Vec<_> = set.ranges().flatten().collect();
+            prop_assert_eq!(from_ranges, model.iter().copied().collect::<Vec<_>>());
+            for (a, b) in set.ranges().zip(set.ranges().skip(1)) {
+                prop_assert!(a.end < b.start, "runs that touch are one");
+            }
             for p in 0..500 {
                 prop_assert_eq!(set.contains(PageIndex(p)), model.contains(&p));
             }

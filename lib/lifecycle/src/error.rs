@@ -17,11 +17,17 @@ pub enum Error {
     #[error("no sandbox {0}: it never existed or was removed")]
     NoSandbox(SandboxId),
     /// No such template.
-    #[error("no template {0}: build it with `dormouse template build {0}`")]
+    #[error("no template or snapshot {0}: build a template with `dormouse template build {0}`")]
     NoTemplate(TemplateName),
     /// No such snapshot.
     #[error("no snapshot {0}")]
     NoSnapshot(SnapshotId),
+    /// No snapshot that callers keep has this id or name.
+    #[error("no snapshot {0:?}: it never existed or was removed")]
+    NoKeptSnapshot(String),
+    /// A template has the name that a snapshot was to get.
+    #[error("there is a template {0}: give the snapshot another name")]
+    NameTaken(TemplateName),
     /// The sandbox is in a phase in which this is not possible.
     #[error("sandbox {id} is {}: it cannot be {wanted}", phase_word(*.phase))]
     WrongPhase {

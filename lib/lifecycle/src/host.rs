@@ -6,17 +6,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dormouse_vmm::{Vm, Vmm};
-use jiff::Timestamp;
-use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot};
 
-use crate::agent::NewLife;
-use crate::sandbox::{Command, Handle, Owner, in_time};
-use crate::snapshot::{RamCache, Start, Stored, restore};
-use crate::state::{self, DurablePhase, SandboxRecord, StateFolder, TemplateRecord};
+use crate::kept::{self, Kept};
+use crate::sandbox::{Command, Handle, Owner};
+use crate::snapshot::{RamCache, Stored};
+use crate::start::Origin;
+use crate::state::{self, SandboxRecord, StateFolder, TemplateRecord};
 use crate::template::Templates;
 use crate::{
     BuildProgress, BuildRequest, Built, Endpoint, Error, Inspection, Limits, NewSandbox, OpenError, PauseOptions,
-    Phase, RamMap, Recovery, Result, SandboxId, SandboxInfo, Secret, SnapshotId, TemplateInfo, TemplateName,
+    Phase, RamMap, Recovery, Result, SandboxId, SandboxInfo, SnapshotId, SnapshotInfo, TemplateInfo, TemplateName,
 };
 
 /// What a host works with.
@@ -43,7 +43,7 @@ pub enum Connected {
 /// Everything on this machine that belongs to one state folder. Cheap to clone; all clones are the same host.
 #[derive(Clone)]
 pub struct Host {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// What owner tasks and requests share.
@@ -54,8 +54,10 @@ pub(crate) struct Shared {
     pub(crate) limits: Limits,
     pub(crate) ram_cache: Arc<RamCache>,
     pub(crate) templates: Templates,
+    pub(crate) kept: Kept,
     sandboxes: Mutex<BTreeMap<SandboxId, Handle>>,
     starting: Semaphore,
+    copying: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -68,6 +70,11 @@ impl Shared {
     /// A permit to start a VM: too many at once make all of them slow.
     pub(crate) async fn start_permit(&self) -> Result<SemaphorePermit<'_>> {
         self.starting.acquire().await.map_err(|_| Error::ShuttingDown)
+    }
+
+    /// A permit to hold a copy of a guest's RAM in memory.
+    pub(crate) async fn copy_permit(&self) -> Result<OwnedSemaphorePermit> {
+        Arc::clone(&self.copying).acquire_owned().await.map_err(|_| Error::ShuttingDown)
     }
 
     /// Removes a sandbox from the list.
@@ -138,11 +145,13 @@ impl Host {
         let shared = Arc::new(Shared {
             ram_cache: Arc::new(RamCache::new(folder.cache(), options.limits.image_threads)),
             templates: Templates::load(&folder),
+            kept: Kept::load(&folder),
             folder,
             vmm: options.vmm,
             agent_binary: options.agent,
             sandboxes: Mutex::default(),
             starting: Semaphore::new(options.limits.starting),
+            copying: Arc::new(Semaphore::new(options.limits.copies)),
             limits: options.limits,
         });
         let recovery = crate::recovery::recover(&shared).await;
@@ -152,13 +161,18 @@ impl Host {
     /// Starts a new sandbox. Dropping the future removes what was started.
     ///
     /// # Errors
-    /// No such template, or why the VM did not come up.
+    /// No such template or kept snapshot, or why the VM did not come up.
     pub async fn create(&self, new: NewSandbox) -> Result<SandboxInfo> {
         loop {
-            let template = self.shared.templates.get(&new.template)?;
+            let template = match self.shared.templates.get(&new.template) {
+                Ok(template) => template,
+                Err(unknown) => match self.shared.kept.find(new.template.as_str()) {
+                    Some(kept) => return self.start(Origin::kept(kept), new).await,
+                    None => return Err(unknown),
+                },
+            };
             let used = template.snapshot.clone();
-            let origin = Origin { snapshot: template.snapshot, old_token: None, generation: 0 };
-            let started = self.start(origin, new.clone()).await;
+            let started = self.start(Origin::template(template.name, template.snapshot), new.clone()).await;
             // The template may have been rebuilt meanwhile, which removes the snapshot that was to be used.
             let rebuilt = self.shared.templates.get(&new.template).is_ok_and(|now| now.snapshot != used);
             if started.is_ok() || !rebuilt {
@@ -201,7 +215,7 @@ impl Host {
         Ok((handle.info(), connected))
     }
 
-    /// Starts `count` sandboxes that continue from where this one is. A running one is paused for that and goes on.
+    /// Starts `count` sandboxes that continue from where this one is. A running one is stopped for a moment and goes on.
     /// Dropping the future removes what was started.
     ///
     /// # Errors
@@ -211,13 +225,13 @@ impl Host {
         let (holding, done) = oneshot::channel();
         let source = handle.ask(|reply| Command::Fork { reply, done }).await?;
         let info = handle.info();
-        let origin = Origin { snapshot: source.snapshot, old_token: Some(source.token), generation: source.generation };
+        let origin = Origin::sandbox(info.template.clone(), source);
         let copy = NewSandbox {
             template: info.template,
             timeout,
             on_timeout: info.on_timeout,
             metadata: info.metadata,
-            env: source.env,
+            env: BTreeMap::new(),
         };
         let forks = self.start_all(origin, copy, count).await;
         drop(holding);
@@ -291,6 +305,39 @@ impl Host {
         crate::template::remove(&self.shared, name, sandboxes).await
     }
 
+    /// Takes a snapshot of a running sandbox, which is stopped for a moment and goes on. The snapshot stays until it is
+    /// removed, whatever becomes of the sandbox; [`create`](Self::create) starts sandboxes from it, by its id or `name`.
+    /// When this returns the snapshot is durable. Dropping the future removes it.
+    ///
+    /// # Errors
+    /// [`Error::WrongPhase`] when it does not run, [`Error::NameTaken`] by a template, or why no snapshot could be taken;
+    /// the sandbox runs on in any case.
+    pub async fn checkpoint(&self, id: &SandboxId, name: Option<TemplateName>) -> Result<SnapshotInfo> {
+        let handle = self.handle(id)?;
+        if let Some(name) = name.as_ref().filter(|name| self.shared.templates.get(name).is_ok()) {
+            return Err(Error::NameTaken(name.clone()));
+        }
+        let permit = self.shared.copy_permit().await?;
+        handle.ask(|reply| Command::Checkpoint { name, permit, reply }).await
+    }
+
+    /// All kept snapshots, newest first.
+    #[must_use]
+    pub fn snapshots(&self) -> Vec<SnapshotInfo> {
+        kept::list(&self.shared)
+    }
+
+    /// Removes a kept snapshot, named by its id, or by its name if that is the newest of that name.
+    ///
+    /// # Errors
+    /// [`Error::NoKeptSnapshot`], or what could not be removed.
+    pub async fn remove_snapshot(&self, id_or_name: &str) -> Result<()> {
+        let none = || Error::NoKeptSnapshot(id_or_name.to_owned());
+        let id = self.shared.kept.find(id_or_name).ok_or_else(none)?.id;
+        let shared = Arc::clone(&self.shared);
+        blocking(move || kept::remove(&shared, &id)).await
+    }
+
     /// Where every byte of a snapshot's RAM went.
     ///
     /// # Errors
@@ -331,7 +378,7 @@ impl Host {
         self.shared.sandboxes().get(id).cloned().ok_or_else(|| Error::NoSandbox(id.clone()))
     }
 
-    fn stored(&self, id: &SnapshotId) -> Result<Stored> {
+    pub(crate) fn stored(&self, id: &SnapshotId) -> Result<Stored> {
         Stored::open(self.shared.folder.snapshot(id), id.clone())
     }
 
@@ -349,90 +396,6 @@ impl Host {
             base_on_disk: crate::snapshot::allocated(&base),
         }
     }
-
-    /// Starts one sandbox.
-    async fn start(&self, origin: Origin, new: NewSandbox) -> Result<SandboxInfo> {
-        self.start_all(origin, new, 1).await?.pop().unwrap_or(Err(Error::ShuttingDown))
-    }
-
-    /// Starts equal sandboxes in a task of its own, so that a caller that goes away leaves either whole sandboxes, which
-    /// are then removed, or nothing.
-    async fn start_all(&self, origin: Origin, new: NewSandbox, count: usize) -> Result<Vec<Result<SandboxInfo>>> {
-        let host = self.clone();
-        let (reply, answer) = oneshot::channel();
-        tokio::spawn(async move {
-            let starts = (0..count).map(|_| host.start_now(&origin, new.clone()));
-            let started = futures_util::future::join_all(starts).await;
-            for unwanted in reply.send(started).err().into_iter().flatten().flatten() {
-                if let Err(error) = host.kill(&unwanted.id).await {
-                    tracing::warn!(sandbox = %unwanted.id, %error, "a sandbox whose caller went away could not be removed");
-                }
-            }
-        });
-        answer.await.map_err(|_| Error::ShuttingDown)
-    }
-
-    async fn start_now(&self, origin: &Origin, new: NewSandbox) -> Result<SandboxInfo> {
-        let random = |e: getrandom::Error| Error::Vmm(format!("no random bytes on the host: {e}"));
-        let stored = self.stored(&origin.snapshot)?;
-        let now = Timestamp::now();
-        let mut record = SandboxRecord {
-            id: SandboxId::random().map_err(random)?,
-            template: new.template,
-            phase: DurablePhase::Creating,
-            last_failure: None,
-            started_at: now,
-            end_at: now,
-            on_timeout: new.on_timeout,
-            metadata: new.metadata,
-            env: new.env,
-            token: Secret::random().map_err(random)?,
-            generation: origin.generation + 1,
-            machine: stored.machine.clone(),
-            snapshot: None,
-        };
-        let end_at = in_time(new.timeout)?;
-        let permit = self.shared.start_permit().await?;
-        self.shared.save(&record)?;
-        let start = Start {
-            stored: &stored,
-            run: self.shared.folder.run(&record.id),
-            old_token: origin.old_token.clone(),
-            life: NewLife {
-                token: &record.token,
-                env: &record.env,
-                hostname: record.id.as_str(),
-                generation: record.generation,
-                now,
-            },
-        };
-        let vm = match restore(&self.shared, &start).await {
-            Ok(vm) => vm,
-            Err(error) => {
-                // The next start of the daemon removes a record that stays.
-                let _ = state::remove_file(&self.shared.folder.sandbox(&record.id));
-                return Err(error);
-            }
-        };
-        drop(permit);
-        record.end_at = end_at;
-        record.phase = DurablePhase::Running;
-        if let Err(error) = self.shared.save(&record) {
-            self.shared.end_vm(&vm, &record.id).await?;
-            let _ = state::remove_file(&self.shared.folder.sandbox(&record.id));
-            return Err(error);
-        }
-        Ok(self.shared.own(record, Some(vm)))
-    }
-}
-
-/// What a new sandbox starts from.
-#[derive(Clone)]
-struct Origin {
-    snapshot: SnapshotId,
-    old_token: Option<Secret>,
-    /// How many lives the agent in the snapshot has had.
-    generation: u64,
 }
 
 /// Runs blocking work off the async threads.

@@ -19,12 +19,14 @@ mod agent;
 mod error;
 mod host;
 mod ids;
+mod kept;
 mod limits;
 mod model;
 mod recovery;
 mod sandbox;
 mod secret;
 mod snapshot;
+mod start;
 mod state;
 mod template;
 
@@ -37,7 +39,7 @@ pub use ids::{BadId, SandboxId, SnapshotId, TemplateName};
 pub use limits::Limits;
 pub use model::{
     ClassRow, Comparison, Endpoint, Inspection, Introspection, MapRun, NewSandbox, OnTimeout, PauseOptions, Phase,
-    RamMap, SandboxInfo, StepReport, TemplateInfo,
+    RamMap, SandboxInfo, SnapshotInfo, StepReport, TemplateInfo,
 };
 pub use recovery::Recovery;
 pub use secret::Secret;

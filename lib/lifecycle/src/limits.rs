@@ -15,6 +15,8 @@ pub struct Limits {
     pub agent_grace: Duration,
     /// How many sandboxes may start at the same time; more wait.
     pub starting: usize,
+    /// How many copies of running guests' RAM may be in memory at the same time; more checkpoints wait.
+    pub copies: usize,
     /// Threads that compress a memory image.
     pub image_threads: usize,
 }
@@ -27,6 +29,7 @@ impl Default for Limits {
             prepare: Duration::from_secs(20),
             agent_grace: Duration::from_secs(5),
             starting: 4,
+            copies: 2,
             image_threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(8),
         }
     }

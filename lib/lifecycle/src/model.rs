@@ -86,6 +86,23 @@ pub struct SandboxInfo {
     pub token: Secret,
 }
 
+/// A snapshot that callers keep.
+#[derive(Clone, Debug)]
+pub struct SnapshotInfo {
+    /// Its id.
+    pub id: SnapshotId,
+    /// The sandbox that it was taken of.
+    pub sandbox: SandboxId,
+    /// The template that this sandbox came from.
+    pub template: TemplateName,
+    /// The name that its creator gave it.
+    pub name: Option<TemplateName>,
+    /// When it was taken.
+    pub created: Timestamp,
+    /// Bytes that it takes on disk.
+    pub on_disk: Bytes,
+}
+
 /// How to reach a running sandbox's agent.
 #[derive(Clone, Debug)]
 pub struct Endpoint {

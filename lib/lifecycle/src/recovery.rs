@@ -31,7 +31,7 @@ pub struct Recovery {
 /// Goes through all sandboxes, decides for each what it is now, and starts its owner.
 pub(crate) async fn recover(shared: &Arc<Shared>) -> Recovery {
     let mut recovery = Recovery::default();
-    for (path, reason) in shared.templates.unreadable() {
+    for (path, reason) in shared.templates.unreadable().iter().chain(shared.kept.unreadable()) {
         recovery.unreadable.push((path.clone(), reason.clone()));
     }
     let records = read_records(shared, &mut recovery);
@@ -185,10 +185,12 @@ async fn sweep_runs(shared: &Arc<Shared>, recovery: &mut Recovery) {
     }
 }
 
-/// Removes snapshots that no sandbox and no template names: superseded ones whose removal was cut off.
+/// Removes snapshots that nobody keeps, and that no sandbox and no template names: superseded ones whose removal was cut
+/// off, and those that were made for a fork.
 fn sweep_snapshots(shared: &Shared, recovery: &mut Recovery) {
     let mut named: BTreeSet<SnapshotId> = shared.templates.all().into_iter().map(|t| t.snapshot).collect();
     named.extend(shared.snapshots_of_sandboxes());
+    named.extend(shared.kept.all().into_iter().map(|kept| kept.id));
     for path in entries(&shared.folder.snapshots(), recovery) {
         if file_name(&path).parse().is_ok_and(|id: SnapshotId| !named.contains(&id)) {
             recovery.swept += 1;

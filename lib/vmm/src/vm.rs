@@ -102,6 +102,13 @@ pub trait Vm: Send + Sync {
     /// [`Ram`](crate::VmmError::Ram) if the process does not show its RAM as expected.
     fn paused_ram(&self) -> Result<Box<dyn PausedRam>>;
 
+    /// Size of the RAM that the VM has written since it was started, at the moment: it may run. Blocks as long as
+    /// [`paused_ram`](Self::paused_ram).
+    ///
+    /// # Errors
+    /// [`Ram`](crate::VmmError::Ram) if the process does not show its RAM as expected.
+    fn ram_written(&self) -> Result<Bytes>;
+
     /// The last `bytes` that the guest printed on its console, as far as they are kept: a bounded number, and only
     /// since this object exists. Hostile bytes.
     async fn console_tail(&self, bytes: usize) -> Vec<u8>;

@@ -13,7 +13,7 @@ use crate::command_error::CommandResult;
     after_help = "Examples:\n  id=$(dormouse create)\n  dormouse create -t base --timeout 1h --on-timeout pause -e LANG=C.UTF-8"
 )]
 pub(super) struct CreateArgs {
-    /// Template to start from
+    /// Template or snapshot to start from
     #[arg(short, long, default_value = "base")]
     template: String,
     /// How long it may run, such as 90s, 5m, 2h

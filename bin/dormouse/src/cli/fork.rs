@@ -10,7 +10,7 @@ use crate::command_error::{CommandError, CommandResult};
 
 /// Start sandboxes that continue from where one is, and print their ids
 ///
-/// A running sandbox is paused for that and goes on; a paused one stays paused.
+/// A running sandbox is stopped for a moment and goes on; a paused one stays paused.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  dormouse fork i3f -n 3")]
 pub(super) struct ForkArgs {

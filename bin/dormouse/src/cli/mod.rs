@@ -29,6 +29,7 @@ mod session;
 mod shell;
 mod signals;
 mod sizes;
+mod snapshot;
 mod spans;
 mod template;
 
@@ -60,7 +61,8 @@ Examples:
   dormouse run -- uname -a              one command in a throwaway sandbox
   id=$(dormouse create)                 a sandbox that stays
   dormouse exec $id -- python3 -V
-  dormouse pause $id --cache drop       now it costs only disk
+  dormouse snapshot create $id          a snapshot of it while it goes on
+  dormouse pause $id                    now it costs only disk
   dormouse inspect $id --svg ram.svg    where every byte of its RAM went
 
 Exit codes: 1 not possible, 2 bad command line, 3 no daemon, 4 internal error;
@@ -83,17 +85,12 @@ enum Command {
     Fork(fork::ForkArgs),
     Rm(rm::RmArgs),
     Inspect(inspect::InspectArgs),
-    /// Look into snapshots
+    /// Take, list, look into and remove snapshots
     #[command(subcommand)]
-    Snapshot(SnapshotCommand),
+    Snapshot(snapshot::SnapshotCommand),
     Console(console::ConsoleArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
-}
-
-#[derive(Debug, Subcommand)]
-enum SnapshotCommand {
-    Inspect(inspect::InspectArgs),
 }
 
 /// Runs one command to its end.
@@ -121,7 +118,8 @@ async fn simple(command: Command, daemon: &Daemon) -> CommandResult {
         Command::Resume(args) => resume::run(args, daemon).await,
         Command::Fork(args) => fork::run(args, daemon).await,
         Command::Rm(args) => rm::run(args, daemon).await,
-        Command::Inspect(args) | Command::Snapshot(SnapshotCommand::Inspect(args)) => inspect::run(args, daemon).await,
+        Command::Inspect(args) => inspect::run(args, daemon).await,
+        Command::Snapshot(command) => snapshot::run(command, daemon).await,
         Command::Console(args) => console::run(args, daemon).await,
         _ => Ok(ExitCode::SUCCESS),
     }

@@ -1,6 +1,6 @@
 //! Which sandbox, snapshot or template is meant: ids may be cut short.
 
-use dormouse_api_types::own::{SandboxEntry, TemplateEntry};
+use dormouse_api_types::own::{SandboxEntry, SnapshotEntry, TemplateEntry};
 
 use super::daemon::Daemon;
 use crate::command_error::{CommandError, CommandResult};
@@ -14,14 +14,27 @@ pub(super) async fn sandbox(daemon: &Daemon, prefix: &str) -> CommandResult<Sand
     pick(prefix, entries, |entry| &entry.id).map_err(|e| e.into_error("sandbox", prefix))
 }
 
-/// The snapshot that is meant by a prefix of its id, or by a sandbox or template that has it.
+/// The kept snapshot whose id begins with `text`, or the newest whose name it is.
+pub(super) async fn kept(daemon: &Daemon, text: &str) -> CommandResult<SnapshotEntry> {
+    let entries: Vec<SnapshotEntry> = daemon.get("/dormouse/v1/snapshots").await?;
+    if let Some(named) = entries.iter().find(|entry| entry.name.as_deref() == Some(text)) {
+        return Ok(named.clone());
+    }
+    pick(text, entries, |entry| &entry.id).map_err(|e| e.into_error("snapshot", text))
+}
+
+/// The snapshot that is meant by its name or a prefix of its id, or by a sandbox or template that has it.
 pub(super) async fn snapshot(daemon: &Daemon, text: &str) -> CommandResult<String> {
     let sandboxes: Vec<SandboxEntry> = daemon.get("/dormouse/v1/sandboxes").await?;
     let templates: Vec<TemplateEntry> = daemon.get("/dormouse/v1/templates").await?;
     if let Some(template) = templates.iter().find(|t| t.name == text) {
         return Ok(template.snapshot.clone());
     }
-    let mut named: Vec<(String, Option<String>)> = Vec::new();
+    let kept: Vec<SnapshotEntry> = daemon.get("/dormouse/v1/snapshots").await?;
+    if let Some(named) = kept.iter().find(|entry| entry.name.as_deref() == Some(text)) {
+        return Ok(named.id.clone());
+    }
+    let mut named: Vec<(String, Option<String>)> = kept.into_iter().map(|s| (s.id.clone(), Some(s.id))).collect();
     for sandbox in sandboxes {
         named.extend(sandbox.snapshot.clone().map(|s| (s.clone(), Some(s))));
         named.push((sandbox.id, sandbox.snapshot));

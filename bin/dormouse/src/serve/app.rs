@@ -19,7 +19,7 @@ pub(crate) type Backend = Arc<dyn Sandboxes>;
 
 /// The whole server, as a service without a socket.
 pub(crate) fn app(backend: Backend, key: ApiKey) -> Router {
-    use routes::{build, control, create, health, list, own, templates};
+    use routes::{build, control, create, health, list, own, snapshots, templates};
     Router::new()
         .route("/health", get(health::health))
         .route("/sandboxes", post(create::v1).get(list::running))
@@ -32,6 +32,8 @@ pub(crate) fn app(backend: Backend, key: ApiKey) -> Router {
         .route("/sandboxes/{id}/timeout", post(control::set_timeout))
         .route("/sandboxes/{id}/refreshes", post(control::refresh))
         .route("/sandboxes/{id}/fork", post(control::fork))
+        .route("/sandboxes/{id}/snapshots", post(snapshots::create))
+        .route("/snapshots", get(snapshots::list))
         .route("/templates", get(templates::list))
         .route("/templates/{id}", delete(templates::remove))
         .route("/dormouse/v1/templates", get(templates::own_list))
@@ -39,6 +41,7 @@ pub(crate) fn app(backend: Backend, key: ApiKey) -> Router {
         .route("/dormouse/v1/sandboxes", get(own::sandboxes))
         .route("/dormouse/v1/sandboxes/{id}/snapshot", get(own::sandbox_snapshot))
         .route("/dormouse/v1/sandboxes/{id}/console", get(own::console))
+        .route("/dormouse/v1/snapshots", get(snapshots::own_list))
         .route("/dormouse/v1/snapshots/{id}", get(own::snapshot))
         .route("/dormouse/v1/snapshots/{id}/map", get(own::map))
         .fallback(async || Failure::not_found("no such route"))

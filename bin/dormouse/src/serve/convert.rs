@@ -1,12 +1,13 @@
 //! From the host's words to those of the API.
 
-use dormouse_api_types::own::{self, SandboxEntry, TemplateEntry};
+use dormouse_api_types::own::{self, SandboxEntry, SnapshotEntry, TemplateEntry};
 use dormouse_api_types::{
-    BuildStatus, ENVD_VERSION, Lifecycle, ListedSandbox, OnTimeout, Sandbox, SandboxDetail, SandboxState, Template,
+    BuildStatus, ENVD_VERSION, Lifecycle, ListedSandbox, OnTimeout, Sandbox, SandboxDetail, SandboxState, Snapshot,
+    Template,
 };
 use dormouse_guest_mem::Bytes;
 use dormouse_lifecycle as host;
-use dormouse_lifecycle::{Phase, SandboxInfo, TemplateInfo};
+use dormouse_lifecycle::{Phase, SandboxInfo, SnapshotInfo, TemplateInfo};
 
 /// E2B's clients want this field; nothing is done with it.
 const CLIENT_ID: &str = "dormouse";
@@ -101,6 +102,23 @@ pub(crate) fn template(info: &TemplateInfo) -> Template {
         build_count: 1,
         envd_version: ENVD_VERSION.to_owned(),
         build_status: BuildStatus::Ready,
+    }
+}
+
+/// E2B's view of a kept snapshot.
+pub(crate) fn snapshot(info: &SnapshotInfo) -> Snapshot {
+    Snapshot { snapshot_id: info.id.to_string(), names: info.name.iter().map(ToString::to_string).collect() }
+}
+
+/// Our own view of it.
+pub(crate) fn snapshot_entry(info: &SnapshotInfo) -> SnapshotEntry {
+    SnapshotEntry {
+        id: info.id.to_string(),
+        name: info.name.as_ref().map(ToString::to_string),
+        sandbox: info.sandbox.to_string(),
+        template: info.template.to_string(),
+        created_at: info.created,
+        on_disk: info.on_disk,
     }
 }
 

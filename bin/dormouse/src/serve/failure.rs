@@ -38,8 +38,10 @@ impl Failure {
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
         let status = match &error {
-            Error::NoSandbox(_) | Error::NoTemplate(_) | Error::NoSnapshot(_) => StatusCode::NOT_FOUND,
-            Error::WrongPhase { .. } | Error::TemplateInUse { .. } => StatusCode::CONFLICT,
+            Error::NoSandbox(_) | Error::NoTemplate(_) | Error::NoSnapshot(_) | Error::NoKeptSnapshot(_) => {
+                StatusCode::NOT_FOUND
+            }
+            Error::WrongPhase { .. } | Error::TemplateInUse { .. } | Error::NameTaken(_) => StatusCode::CONFLICT,
             Error::NoSpace { .. } => StatusCode::INSUFFICIENT_STORAGE,
             Error::ShuttingDown | Error::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,

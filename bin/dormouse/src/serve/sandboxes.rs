@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dormouse_lifecycle::{
     BuildProgress, BuildRequest, Built, Connected, Endpoint, Host, Inspection, NewSandbox, PauseOptions, RamMap,
-    Result, SandboxId, SandboxInfo, SnapshotId, TemplateInfo, TemplateName,
+    Result, SandboxId, SandboxInfo, SnapshotId, SnapshotInfo, TemplateInfo, TemplateName,
 };
 
 /// The host's requests, one to one; see [`Host`].
@@ -30,6 +30,9 @@ pub(crate) trait Sandboxes: Send + Sync + 'static {
     ) -> Result<(TemplateInfo, Built)>;
     fn templates(&self) -> Vec<TemplateInfo>;
     async fn remove_template(&self, name: &TemplateName) -> Result<()>;
+    async fn checkpoint(&self, id: &SandboxId, name: Option<TemplateName>) -> Result<SnapshotInfo>;
+    fn snapshots(&self) -> Vec<SnapshotInfo>;
+    async fn remove_snapshot(&self, id_or_name: &str) -> Result<()>;
     async fn inspect(&self, snapshot: &SnapshotId) -> Result<Inspection>;
     async fn ram_map(&self, snapshot: &SnapshotId) -> Result<RamMap>;
 }
@@ -91,6 +94,18 @@ impl Sandboxes for Host {
 
     async fn remove_template(&self, name: &TemplateName) -> Result<()> {
         self.remove_template(name).await
+    }
+
+    async fn checkpoint(&self, id: &SandboxId, name: Option<TemplateName>) -> Result<SnapshotInfo> {
+        self.checkpoint(id, name).await
+    }
+
+    fn snapshots(&self) -> Vec<SnapshotInfo> {
+        self.snapshots()
+    }
+
+    async fn remove_snapshot(&self, id_or_name: &str) -> Result<()> {
+        self.remove_snapshot(id_or_name).await
     }
 
     async fn inspect(&self, snapshot: &SnapshotId) -> Result<Inspection> {

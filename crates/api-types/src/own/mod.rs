@@ -1,11 +1,13 @@
 //! What only dormouse has, under `/dormouse/v1`. Sizes are bytes, named so.
 
 mod build;
+mod kept;
 mod sandbox;
 mod snapshot;
 mod template;
 
 pub use build::{BuildEvent, BuildRequest, Kernel, Root};
+pub use kept::SnapshotEntry;
 pub use sandbox::{CachePolicy, Connected, PauseExtra, Phase, SandboxEntry};
 pub use snapshot::{ClassRow, Comparison, Inspection, Introspection, MapRun, RamMap, Step};
 pub use template::TemplateEntry;

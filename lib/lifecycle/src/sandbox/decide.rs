@@ -14,6 +14,8 @@ pub(super) enum Request {
     Reach,
     /// The caller wants another end of its time.
     SetTimeout,
+    /// The caller wants a snapshot of it while it goes on.
+    Checkpoint,
     /// The caller wants copies of it.
     Fork,
     /// Its time is up.
@@ -30,8 +32,8 @@ pub(super) enum Action {
     Answer,
     /// Its snapshot can be started from as it is.
     ForkSnapshot,
-    /// It has to be paused for that and goes on afterwards.
-    PauseForkResume,
+    /// What a snapshot is made of is copied, and it goes on.
+    Checkpoint,
     Remove,
 }
 
@@ -50,7 +52,7 @@ pub(super) fn decide(
         (Phase::Running, R::Pause) => Ok(Action::Pause),
         (Phase::Running, R::Connect) => Ok(Action::Extend),
         (Phase::Running, R::Reach | R::SetTimeout) => Ok(Action::Answer),
-        (Phase::Running, R::Fork) => Ok(Action::PauseForkResume),
+        (Phase::Running, R::Checkpoint | R::Fork) => Ok(Action::Checkpoint),
         (Phase::Running, R::Expire) => Ok(match on_timeout {
             OnTimeout::Kill => Action::Remove,
             OnTimeout::Pause => Action::Pause,
@@ -62,6 +64,7 @@ pub(super) fn decide(
         (Phase::Paused | Phase::Lost, R::Fork) if has_snapshot => Ok(Action::ForkSnapshot),
         (_, R::Expire) => Ok(Action::Nothing),
         (_, R::Pause) => Err("paused"),
+        (_, R::Checkpoint) => Err("taken a snapshot of: only a running one can"),
         (_, R::Connect) => Err("resumed: it has no snapshot"),
         (_, R::Reach) => Err("reached"),
         (_, R::SetTimeout) => Err("given another timeout"),
@@ -82,6 +85,7 @@ mod tests {
             Just(R::Connect),
             Just(R::Reach),
             Just(R::SetTimeout),
+            Just(R::Checkpoint),
             Just(R::Fork),
             Just(R::Expire),
         ]
@@ -106,13 +110,11 @@ mod tests {
 
         fn carry_out(&mut self, action: Action, succeeds: bool) {
             match action {
-                Action::Pause | Action::PauseForkResume if succeeds => {
+                Action::Pause if succeeds => {
                     assert_eq!(self.vms, 1, "only a VM can be paused");
                     (self.vms, self.snapshot, self.phase) = (0, true, DurablePhase::Paused);
-                    if action == Action::PauseForkResume {
-                        (self.vms, self.phase) = (1, DurablePhase::Running);
-                    }
                 }
+                Action::Checkpoint => assert_eq!(self.vms, 1, "only a VM can be copied"),
                 Action::Resume if succeeds => {
                     assert!(self.snapshot, "resumed from nothing");
                     self.vms += 1;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot, watch};
 
 use crate::host::Connected;
-use crate::{Endpoint, Error, PauseOptions, Result, SandboxInfo, Secret, SnapshotId};
+use crate::{Endpoint, Error, PauseOptions, Result, SandboxInfo, Secret, SnapshotId, SnapshotInfo, TemplateName};
 
 /// Requests wait here while the owner is busy; more callers than this wait to be heard at all.
 pub(super) const QUEUE: usize = 32;
@@ -23,6 +23,8 @@ pub(crate) enum Command {
     Reach { reply: Reply<Endpoint> },
     /// Let its time end `timeout` from now, also if that is earlier.
     SetTimeout { timeout: Duration, reply: Reply<()> },
+    /// Copy what a snapshot is made of and let it go on; the answer comes when the snapshot is durable.
+    Checkpoint { name: Option<TemplateName>, permit: OwnedSemaphorePermit, reply: Reply<SnapshotInfo> },
     /// Hold its snapshot still while `done` is pending, and say what to start from.
     Fork { reply: Reply<ForkSource>, done: oneshot::Receiver<()> },
     /// What its guest last printed.

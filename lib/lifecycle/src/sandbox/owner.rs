@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use dormouse_vmm::{ExitReason, Vm};
 use jiff::{SignedDuration, Timestamp};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
 use super::decide::{Action, Request, decide};
-use super::handle::{Command, ForkSource, Handle, QUEUE};
+use super::handle::{Command, Handle, QUEUE};
 use crate::agent::{Agent, NewLife};
 use crate::host::{Connected, Shared};
 use crate::snapshot::{Start, Stored, Subject, call_off, restore, take};
 use crate::state::{self, DurablePhase, SandboxRecord};
-use crate::{Endpoint, Error, PauseOptions, Phase, Result, SandboxInfo, SnapshotId};
+use crate::{Endpoint, Error, PauseOptions, Result, SandboxInfo, SnapshotId};
 
 /// How much of a guest's console is shown.
 const CONSOLE_TAIL: usize = 64 << 10;
@@ -21,8 +21,8 @@ const CONSOLE_TAIL: usize = 64 << 10;
 const EXPIRE_AGAIN: Duration = Duration::from_secs(10);
 
 pub(crate) struct Owner {
-    shared: Arc<Shared>,
-    record: SandboxRecord,
+    pub(super) shared: Arc<Shared>,
+    pub(super) record: SandboxRecord,
     vm: Option<Arc<dyn Vm>>,
     commands: mpsc::Receiver<Command>,
     info: watch::Sender<SandboxInfo>,
@@ -75,7 +75,7 @@ impl Owner {
         Some(Duration::try_from(end.duration_since(Timestamp::now())).unwrap_or(Duration::ZERO))
     }
 
-    fn decide(&self, request: Request) -> Result<Action> {
+    pub(super) fn decide(&self, request: Request) -> Result<Action> {
         let has_snapshot = self.record.snapshot.is_some();
         decide(&self.record.phase, request, has_snapshot, self.record.on_timeout).map_err(|wanted| Error::WrongPhase {
             id: self.record.id.clone(),
@@ -91,6 +91,7 @@ impl Owner {
             Command::Connect { timeout, reply } => drop(reply.send(self.connect(timeout).await)),
             Command::Reach { reply } => drop(reply.send(self.reach())),
             Command::SetTimeout { timeout, reply } => drop(reply.send(self.set_timeout(timeout))),
+            Command::Checkpoint { name, permit, reply } => self.checkpoint(name, permit, reply).await,
             Command::Fork { reply, done } => self.fork(reply, done).await,
             Command::Console { reply } => {
                 let tail = match &self.vm {
@@ -243,42 +244,6 @@ impl Owner {
         self.save()
     }
 
-    async fn fork(&mut self, reply: oneshot::Sender<Result<ForkSource>>, done: oneshot::Receiver<()>) {
-        let prepared = match self.decide(Request::Fork) {
-            Ok(Action::PauseForkResume) => {
-                let left = self.time_left().unwrap_or_default();
-                self.pause_now(PauseOptions::default()).await.map(|_| Some(left))
-            }
-            Ok(_) => Ok(None),
-            Err(error) => Err(error),
-        };
-        let resume_for = match prepared {
-            Ok(resume_for) => resume_for,
-            Err(error) => return drop(reply.send(Err(error))),
-        };
-        if let Some(snapshot) = self.record.snapshot.clone() {
-            let source = ForkSource {
-                snapshot,
-                token: self.record.token.clone(),
-                generation: self.record.generation,
-                env: self.record.env.clone(),
-            };
-            if resume_for.is_some() {
-                // It is paused on disk, but will run again by itself: to callers it is in between.
-                self.info.send_modify(|info| info.phase = Phase::Resuming);
-            }
-            if reply.send(Ok(source)).is_ok() {
-                // Ends when the forks have started or failed; each of them has a deadline.
-                let _ = done.await;
-            }
-        }
-        if let Some(left) = resume_for
-            && let Err(error) = self.resume(left).await
-        {
-            tracing::error!(sandbox = %self.record.id, %error, "a sandbox that was forked could not go on; it stays paused");
-        }
-    }
-
     /// Removes the sandbox with everything it has.
     async fn remove(&mut self) -> Result<()> {
         let record = self.shared.folder.sandbox(&self.record.id);
@@ -337,7 +302,7 @@ impl Owner {
         Ok(())
     }
 
-    fn running_vm(&self) -> Result<Arc<dyn Vm>> {
+    pub(super) fn running_vm(&self) -> Result<Arc<dyn Vm>> {
         self.vm.clone().ok_or_else(|| Error::WrongPhase {
             id: self.record.id.clone(),
             phase: self.record.phase.public(),

@@ -1,5 +1,6 @@
 //! Snapshots: taking one of a running VM, starting VMs from one, looking into one.
 
+mod captured;
 mod device_state;
 mod inspect;
 mod overlay;
@@ -13,4 +14,4 @@ pub(crate) use overlay::copy_disk;
 pub(crate) use ram_cache::RamCache;
 pub(crate) use restore::{Made, OVERLAY, Start, discard, free_port, restore};
 pub(crate) use stored::{Stored, allocated, remove_dir};
-pub(crate) use take::{Subject, call_off, let_go_on, take};
+pub(crate) use take::{Material, Subject, call_off, checkpoint, let_go_on, take};

@@ -77,6 +77,7 @@ impl StateFolder {
             folder.artifacts(),
             folder.templates(),
             folder.snapshots(),
+            folder.kept(),
             folder.sandboxes(),
             folder.runs(),
         ] {
@@ -103,6 +104,14 @@ impl StateFolder {
 
     pub(crate) fn snapshot(&self, id: &SnapshotId) -> PathBuf {
         self.snapshots().join(id.as_str())
+    }
+
+    pub(crate) fn kept(&self) -> PathBuf {
+        self.root.join("kept")
+    }
+
+    pub(crate) fn kept_record(&self, id: &SnapshotId) -> PathBuf {
+        self.kept().join(format!("{id}.json"))
     }
 
     pub(crate) fn sandboxes(&self) -> PathBuf {

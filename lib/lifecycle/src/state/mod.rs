@@ -6,6 +6,7 @@
 //! artifacts/                   kernels, initramfs images, disks; content-addressed, made by dormouse-templates
 //! templates/NAME.json          a template: its artifacts and its snapshot
 //! snapshots/ID/                manifest.json, memory.img, device.state.zst, overlay.ext4
+//! kept/ID.json                 the record of a snapshot that callers keep
 //! sandboxes/ID.json            the record of a sandbox
 //! run/ID/                      a living VM: sockets, overlay disk, RAM image it was started from
 //! cache/ROOT.ram               RAM files unpacked from memory images; emptied at start
@@ -19,4 +20,4 @@ mod record;
 pub(crate) use durable::{read_json, remove_file, write_json};
 pub use folder::OpenError;
 pub(crate) use folder::StateFolder;
-pub(crate) use record::{DurablePhase, Machine, SandboxRecord, TemplateRecord};
+pub(crate) use record::{DurablePhase, Machine, SandboxRecord, SnapshotRecord, TemplateRecord};

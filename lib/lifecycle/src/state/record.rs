@@ -124,6 +124,22 @@ impl SandboxRecord {
     }
 }
 
+/// Everything durable about a snapshot that callers keep, but the snapshot itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SnapshotRecord {
+    pub(crate) id: SnapshotId,
+    pub(crate) sandbox: SandboxId,
+    pub(crate) template: TemplateName,
+    pub(crate) name: Option<TemplateName>,
+    pub(crate) created: Timestamp,
+    /// What the agent in the snapshot wants.
+    pub(crate) token: Secret,
+    /// How many lives that agent has had.
+    pub(crate) generation: u64,
+    pub(crate) env: BTreeMap<String, String>,
+}
+
 /// Everything durable about one template.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -42,6 +42,11 @@ impl CloneRam {
         Ok(Self { base: base_ram, process: process.clone(), mappings, written, len })
     }
 
+    /// The pages that the VM wrote.
+    pub(super) fn written(&self) -> &PageSet {
+        &self.written
+    }
+
     /// Fills `into` with pages that the VM wrote, from the process's memory.
     fn read_written(&self, parts: impl Iterator<Item = Range<u64>>, into: &mut [u8]) -> io::Result<()> {
         let mut places = Vec::new();

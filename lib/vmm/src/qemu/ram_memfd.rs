@@ -3,11 +3,11 @@
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 
-use dormouse_guest_mem::RamSource;
+use dormouse_guest_mem::{Bytes, RamSource};
 use rustix::fs::OFlags;
 
 use crate::{PausedRam, Restored, Result, VmmError, extents};
@@ -31,6 +31,12 @@ impl MemfdRam {
         let file = named.find_map(|path| open(&path, len).ok());
         let reason = || VmmError::Ram { reason: format!("process {pid} has no memfd of {len} bytes") };
         Ok(Self { file: Arc::new(file.ok_or_else(reason)?), len })
+    }
+
+    /// The memory that it takes.
+    pub(super) fn allocated(&self) -> Result<Bytes> {
+        let found = self.file.metadata().map_err(VmmError::io("examine", "guest RAM"))?;
+        Ok(Bytes(found.blocks() * 512))
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use dormouse_guest_mem::RamLayout;
+use dormouse_guest_mem::{Bytes, RamLayout};
 use serde_json::{Value, json};
 use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
@@ -174,6 +174,13 @@ impl Vm for QemuVm {
             Ram::Memfd(ram) => Box::new(ram.clone()),
             Ram::Private { file } => Box::new(self.clone_ram(file)?),
         })
+    }
+
+    fn ram_written(&self) -> Result<Bytes> {
+        match &self.ram {
+            Ram::Memfd(ram) => ram.allocated(),
+            Ram::Private { file } => Ok(self.clone_ram(file)?.written().bytes()),
+        }
     }
 
     async fn console_tail(&self, bytes: usize) -> Vec<u8> {

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod checkpoints;
 mod ctrl_c;
 mod cycles;
 mod daemon;

@@ -7,6 +7,7 @@ pub(crate) mod health;
 pub(crate) mod list;
 pub(crate) mod metadata_filter;
 pub(crate) mod own;
+pub(crate) mod snapshots;
 pub(crate) mod template_id;
 pub(crate) mod templates;
 

@@ -6,6 +6,8 @@ use axum::http::StatusCode;
 use dormouse_api_types::Template;
 use dormouse_api_types::own::TemplateEntry;
 
+use dormouse_lifecycle::Error;
+
 use super::template_id;
 use crate::serve::app::Backend;
 use crate::serve::convert;
@@ -21,8 +23,12 @@ pub(crate) async fn own_list(State(backend): State<Backend>) -> Json<Vec<Templat
     Json(backend.templates().iter().map(convert::template_entry).collect())
 }
 
-/// `DELETE /templates/{id}`.
+/// `DELETE /templates/{id}`: a template, or a kept snapshot by its id or name.
 pub(crate) async fn remove(State(backend): State<Backend>, Path(id): Path<String>) -> Answer<StatusCode> {
-    backend.remove_template(&template_id::parse(&id)?).await?;
+    let name = template_id::parse(&id)?;
+    match backend.remove_template(&name).await {
+        Err(Error::NoTemplate(_)) => backend.remove_snapshot(name.as_str()).await?,
+        other => other?,
+    }
     Ok(StatusCode::NO_CONTENT)
 }

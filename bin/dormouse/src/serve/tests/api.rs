@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::fake_host::{FULL, FakeHost, PAUSED, RUNNING, TOKEN};
+use super::fake_host::{FULL, FakeHost, PAUSED, RUNNING, SNAPSHOT, TOKEN};
 use super::server::{Server, start};
 
 const UNKNOWN: &str = "i99999999999999999999";
@@ -67,6 +67,12 @@ async fn every_failure_of_the_host_has_its_status_and_a_json_body() {
         ("POST", format!("/sandboxes/{RUNNING}/refreshes"), r#"{"duration":3601}"#, 400),
         ("POST", format!("/sandboxes/{RUNNING}/fork"), r#"{"count":101}"#, 400),
         ("POST", format!("/sandboxes/{RUNNING}/connect"), "{}", 400),
+        ("POST", format!("/sandboxes/{PAUSED}/snapshots"), "", 409),
+        ("POST", format!("/sandboxes/{UNKNOWN}/snapshots"), "", 404),
+        ("POST", format!("/sandboxes/{RUNNING}/snapshots"), r#"{"memory":false}"#, 400),
+        ("POST", format!("/sandboxes/{RUNNING}/snapshots"), r#"{"name":"No Name"}"#, 400),
+        ("POST", format!("/sandboxes/{RUNNING}/snapshots"), r#"{"name":"base"}"#, 409),
+        ("DELETE", "/templates/unknown".to_owned(), "", 404),
         ("DELETE", "/templates/base".to_owned(), "", 409),
         ("DELETE", "/templates/team%2Fbase".to_owned(), "", 404),
         ("GET", format!("/dormouse/v1/sandboxes/{RUNNING}/snapshot"), "", 404),
@@ -147,4 +153,30 @@ async fn a_console_is_bytes_that_no_browser_interprets() {
     let answer = server.ask("GET", &format!("/dormouse/v1/sandboxes/{RUNNING}/console"), "").await;
     assert_eq!(answer.body, b"boot\x1b[0m");
     assert!(answer.head.contains("application/octet-stream") && answer.head.contains("nosniff"));
+}
+
+#[tokio::test]
+async fn snapshots_are_made_listed_and_removed_in_the_shape_that_sdks_know() {
+    let server = server().await;
+    for (body, names) in [("", json!([])), (r#"{"name":"ready:default"}"#, json!(["ready"]))] {
+        let answer = server.ask("POST", &format!("/sandboxes/{RUNNING}/snapshots"), body).await;
+        assert_eq!((answer.status, answer.json()), (201, json!({"snapshotID": SNAPSHOT, "names": names})));
+    }
+    let ready = json!({"snapshotID": SNAPSHOT, "names": ["ready"]});
+    let nameless = json!({"snapshotID": SNAPSHOT, "names": []});
+    for (query, found) in [
+        ("", json!([ready, nameless])),
+        ("?limit=1", json!([ready, nameless])),
+        (&format!("?sandboxID={PAUSED}"), json!([nameless])),
+        ("?name=ready", json!([ready])),
+        ("?name=other", json!([])),
+    ] {
+        let answer = server.ask("GET", &format!("/snapshots{query}"), "").await;
+        assert_eq!((answer.status, answer.json()), (200, found), "{query}");
+    }
+    let own = server.ask("GET", "/dormouse/v1/snapshots", "").await.json();
+    assert_eq!((&own[0]["sandbox"], &own[0]["onDisk"]), (&json!(RUNNING), &json!(3 << 20)));
+    for gone in [SNAPSHOT, "ready%3Adefault"] {
+        assert_eq!(server.ask("DELETE", &format!("/templates/{gone}"), "").await.status, 204, "{gone}");
+    }
 }

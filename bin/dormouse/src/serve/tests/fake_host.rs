@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use dormouse_guest_mem::Bytes;
 use dormouse_lifecycle::{
     BuildProgress, BuildRequest, Built, Connected, Endpoint, Error, Inspection, NewSandbox, OnTimeout, PauseOptions,
-    Phase, RamMap, Result, SandboxId, SandboxInfo, Secret, SnapshotId, TemplateInfo, TemplateName,
+    Phase, RamMap, Result, SandboxId, SandboxInfo, Secret, SnapshotId, SnapshotInfo, TemplateInfo, TemplateName,
 };
 
 use crate::serve::sandboxes::Sandboxes;
@@ -23,6 +23,8 @@ pub(super) const PAUSED: &str = "i11111111111111111111";
 pub(super) const PAUSING: &str = "i22222222222222222222";
 /// Pausing this one finds the disk full.
 pub(super) const FULL: &str = "i33333333333333333333";
+/// The id of every snapshot.
+pub(super) const SNAPSHOT: &str = "s00000000000000000000";
 /// The token of all of them.
 pub(super) const TOKEN: &str = "tok_secret";
 
@@ -60,6 +62,17 @@ fn info(id: &SandboxId) -> Result<SandboxInfo> {
         snapshot: None,
         token: Secret::from(TOKEN.to_owned()),
     })
+}
+
+fn snapshot_of(sandbox: &SandboxId, name: Option<TemplateName>) -> SnapshotInfo {
+    SnapshotInfo {
+        id: SNAPSHOT.parse().unwrap(),
+        sandbox: sandbox.clone(),
+        template: "base".parse().unwrap(),
+        name,
+        created: "2026-11-23T13:00:00Z".parse().unwrap(),
+        on_disk: Bytes::mib(3),
+    }
 }
 
 fn must_run(id: &SandboxId, wanted: &'static str) -> Result<SandboxInfo> {
@@ -153,7 +166,30 @@ impl Sandboxes for FakeHost {
     }
 
     async fn remove_template(&self, name: &TemplateName) -> Result<()> {
-        Err(Error::TemplateInUse { name: name.clone(), sandboxes: 1 })
+        match name.as_str() {
+            "base" => Err(Error::TemplateInUse { name: name.clone(), sandboxes: 1 }),
+            _ => Err(Error::NoTemplate(name.clone())),
+        }
+    }
+
+    async fn checkpoint(&self, id: &SandboxId, name: Option<TemplateName>) -> Result<SnapshotInfo> {
+        must_run(id, "taken a snapshot of")?;
+        match name {
+            Some(name) if name.as_str() == "base" => Err(Error::NameTaken(name)),
+            name => Ok(snapshot_of(id, name)),
+        }
+    }
+
+    fn snapshots(&self) -> Vec<SnapshotInfo> {
+        let of = |id: &str, name: Option<&str>| snapshot_of(&id.parse().unwrap(), name.map(|n| n.parse().unwrap()));
+        vec![of(RUNNING, Some("ready")), of(PAUSED, None)]
+    }
+
+    async fn remove_snapshot(&self, id_or_name: &str) -> Result<()> {
+        match id_or_name {
+            SNAPSHOT | "ready" => Ok(()),
+            other => Err(Error::NoKeptSnapshot(other.to_owned())),
+        }
     }
 
     async fn inspect(&self, snapshot: &SnapshotId) -> Result<Inspection> {

@@ -34,6 +34,7 @@ async fn a_booted_vms_ram_reads_as_qemu_sees_it() {
     let ram = populated(vm.paused_ram().unwrap().as_ref());
     assert!(ram == seen_by_qemu(&vm, &bench.dir("vm")).await, "RAM differs from QEMU's view");
     assert!(count(&ram) > 0);
+    assert_eq!(vm.ram_written().unwrap().0, known, "what is populated is what was written");
     let paused = vm.paused_ram().unwrap();
     assert!(paused.restored().is_none(), "it was not restored from anything");
     let counted = COUNTER / PAGE_SIZE;
@@ -80,6 +81,12 @@ async fn a_restored_vms_ram_is_the_file_and_exactly_the_pages_that_it_wrote() {
     let base = fs::read(&snapshot.ram).unwrap();
 
     let clone = bench.restore("clone", &snapshot).await.unwrap();
+    assert!(clone.ram_written().unwrap() < Bytes::of_pages(64), "loading a state may touch a few pages only");
+    clone.resume().await.unwrap();
+    until("the guest has written its pages", async || {
+        clone.ram_written().unwrap() >= Bytes::of_pages(WRITTEN_PAGES as u64)
+    })
+    .await;
     run_on(&clone).await;
     let seen = seen_by_qemu(&clone, &bench.dir("clone")).await;
     let ram = clone.paused_ram().unwrap();

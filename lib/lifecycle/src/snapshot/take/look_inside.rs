@@ -1,0 +1,54 @@
+//! Finding out which pages of a stopped guest are free.
+
+use dormouse_agent_proto::control::PrepareReport;
+use dormouse_guest_mem::{Bytes, RamLayout, RamSource};
+use dormouse_introspect::{NoteLocation, Request, Survey};
+
+use crate::error::with_causes;
+use crate::{Introspection, SnapshotId};
+
+/// What the agent said that matters for it. Guesses of a hostile guest, each of which is checked.
+#[derive(Clone, Debug)]
+pub(super) struct Hints {
+    note: Option<String>,
+    mem_free: Bytes,
+    free_pages_are_checked: bool,
+}
+
+impl Hints {
+    pub(super) fn of(prepared: &PrepareReport) -> Self {
+        Self {
+            note: prepared.vmcoreinfo.clone(),
+            mem_free: Bytes(prepared.mem_free),
+            free_pages_are_checked: prepared.checked_free_pages,
+        }
+    }
+}
+
+/// Reads the guest's page structures, or says why not.
+pub(super) fn look_inside(
+    ram: &dyn RamSource,
+    layout: &RamLayout,
+    hints: &Hints,
+    id: &SnapshotId,
+) -> (Option<Survey>, Introspection) {
+    let zero_only = |reason: String| {
+        tracing::warn!(snapshot = %id, reason, "free pages are not known: leaving out zero pages only");
+        (None, Introspection::ZeroOnly { reason })
+    };
+    if hints.free_pages_are_checked {
+        return zero_only("the guest's kernel checks the content of free pages".to_owned());
+    }
+    let note = match hints.note.as_deref().map(str::parse::<NoteLocation>) {
+        Some(Err(error)) => return zero_only(error.to_string()),
+        Some(Ok(note)) => Some(note),
+        None => None,
+    };
+    match dormouse_introspect::survey(&Request { ram, layout, note, mem_free: Some(hints.mem_free) }) {
+        Ok(survey) => {
+            let kernel = survey.kernel.release.clone();
+            (Some(survey), Introspection::Pages { kernel })
+        }
+        Err(error) => zero_only(with_causes(&error)),
+    }
+}

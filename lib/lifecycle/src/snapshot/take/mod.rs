@@ -1,0 +1,132 @@
+//! Taking a snapshot of a running VM.
+//!
+//! A *pause* ends the VM: it stays stopped until everything is durable, so that a failure can let it go on as if nothing had
+//! been asked. A *checkpoint* lets it go on as soon as its RAM and disk are copied; what is left is done from the copy. Both
+//! leave nothing on disk when they fail.
+
+mod call_off;
+mod gather;
+mod look_inside;
+mod material;
+mod measure;
+mod prepare;
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dormouse_agent_proto::control::PrepareReport;
+use dormouse_guest_mem::Bytes;
+use dormouse_host_sys::Buffer;
+use dormouse_vmm::Vm;
+
+pub(crate) use call_off::{call_off, let_go_on};
+pub(crate) use material::Material;
+
+use super::Stored;
+use super::report::Steps;
+use super::stored::DEVICE_STATE;
+use crate::agent::Agent;
+use crate::host::Shared;
+use crate::state::Machine;
+use crate::{PauseOptions, Result, SnapshotId, TemplateName};
+use gather::Fate;
+
+/// What a snapshot is taken of.
+pub(crate) struct Subject<'a> {
+    pub(crate) vm: &'a Arc<dyn Vm>,
+    pub(crate) agent: &'a Agent,
+    pub(crate) machine: &'a Machine,
+    pub(crate) template: &'a TemplateName,
+    /// The snapshot that the VM was started from, if any.
+    pub(crate) parent: Option<&'a SnapshotId>,
+    /// The folder of the VM.
+    pub(crate) run: &'a Path,
+    pub(crate) overlay: &'a Path,
+}
+
+/// Takes a snapshot under the name `id`. On success it is durable, and the VM still stopped: its owner ends it. On failure
+/// the VM runs on.
+pub(crate) async fn take(
+    shared: &Arc<Shared>,
+    subject: &Subject<'_>,
+    options: PauseOptions,
+    id: &SnapshotId,
+) -> Result<Stored> {
+    let mut steps = Steps::start();
+    let taken = async {
+        let mut before = None;
+        if options.measure {
+            before = Some(measure::measure_running(subject.vm).await?);
+            steps.done("measure");
+        }
+        let prepared = prepare::prepare(shared, subject.agent, options.cache, id, &mut steps).await?;
+        let material = gather::gather(shared, subject, &prepared, Fate::Ends { before }, id, steps).await?;
+        let shared = Arc::clone(shared);
+        crate::blocking(move || material.store(&shared)).await
+    };
+    match taken.await {
+        Ok(stored) => Ok(stored),
+        Err(error) => {
+            forget_device_state(subject.run);
+            Err(call_off(shared, subject.vm, subject.agent, error).await)
+        }
+    }
+}
+
+/// Copies what a snapshot is made of and lets the VM go on; [`Material::store`] makes the snapshot of it. On failure the VM
+/// runs on as well.
+pub(crate) async fn checkpoint(shared: &Arc<Shared>, subject: &Subject<'_>, id: &SnapshotId) -> Result<Material> {
+    let mut steps = Steps::start();
+    let mut stopped = None;
+    let copied = async {
+        let prepared = prepare::prepare(shared, subject.agent, PauseOptions::default().cache, id, &mut steps).await?;
+        let buffer = room_for_copy(subject.vm, &prepared).await?;
+        steps.done("make room");
+        stopped = Some(Instant::now());
+        gather::gather(shared, subject, &prepared, Fate::GoesOn { buffer }, id, steps).await
+    };
+    let copied = copied.await;
+    if copied.is_err() {
+        forget_device_state(subject.run);
+    }
+    let went_on = subject.vm.resume().await;
+    let stopped = stopped.map(|at| at.elapsed()).unwrap_or_default();
+    match (copied, went_on) {
+        (Ok(mut material), Ok(())) => {
+            call_off::no_snapshot_follows(shared, subject.agent).await;
+            material.vcpus_were_stopped(stopped);
+            Ok(material)
+        }
+        (Err(error), _) => Err(call_off(shared, subject.vm, subject.agent, error).await),
+        (Ok(_), Err(error)) => Err(call_off(shared, subject.vm, subject.agent, crate::Error::vmm(error)).await),
+    }
+}
+
+/// Written by the VMM only when it got that far.
+fn forget_device_state(run: &Path) {
+    let _ = fs::remove_file(run.join(DEVICE_STATE));
+}
+
+/// Memory for the copy of a VM's RAM, taken from the system while the VM still runs.
+async fn room_for_copy(vm: &Arc<dyn Vm>, prepared: &PrepareReport) -> Result<Buffer> {
+    let vm = Arc::clone(vm);
+    let mem_free = prepared.mem_free;
+    crate::blocking(move || {
+        let used = vm.layout().len().0.saturating_sub(mem_free);
+        let written = vm.ram_written().map_err(crate::Error::vmm)?.0;
+        let room = Bytes(used.min(written).saturating_add(SLACK));
+        let make = || {
+            let mut buffer = Buffer::new(usize::try_from(room.0).map_err(std::io::Error::other)?)?;
+            // What cannot be taken now is taken when it is written to.
+            let _ = buffer.populate(usize::MAX);
+            Ok(buffer)
+        };
+        make().map_err(crate::Error::io(format!("get {room} of memory for the copy of the guest's RAM")))
+    })
+    .await
+}
+
+/// A guest that is about to be stopped goes on writing for a moment.
+const SLACK: u64 = 16 << 20;
