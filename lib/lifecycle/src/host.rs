@@ -10,7 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot};
 
 use crate::kept::{self, Kept};
 use crate::sandbox::{Command, Handle, Owner};
-use crate::snapshot::{RamCache, Stored};
+use crate::snapshot::{BaseIndexes, PackFolder, RamCache, Stored};
 use crate::start::Origin;
 use crate::state::{self, SandboxRecord, StateFolder, TemplateRecord};
 use crate::template::Templates;
@@ -52,6 +52,8 @@ pub(crate) struct Shared {
     pub(crate) vmm: Arc<dyn Vmm>,
     pub(crate) agent_binary: PathBuf,
     pub(crate) limits: Limits,
+    pub(crate) packs: PackFolder,
+    pub(crate) base_indexes: BaseIndexes,
     pub(crate) ram_cache: Arc<RamCache>,
     pub(crate) templates: Templates,
     pub(crate) kept: Kept,
@@ -86,7 +88,9 @@ impl Shared {
     pub(crate) async fn end_vm(&self, vm: &Arc<dyn Vm>, id: &SandboxId) -> Result<()> {
         vm.kill().await.map_err(Error::vmm)?;
         let run = self.folder.run(id);
-        std::fs::remove_dir_all(&run).map_err(Error::io(format!("remove {}", run.display())))
+        std::fs::remove_dir_all(&run).map_err(Error::io(format!("remove {}", run.display())))?;
+        self.packs.run_is_gone(&run);
+        Ok(())
     }
 
     /// Clears away what an ended VM may have left in a sandbox's folder.
@@ -99,7 +103,9 @@ impl Shared {
         if let Ok(vm) = self.vmm.adopt(&run).await {
             vm.kill().await.map_err(Error::vmm)?;
         }
-        std::fs::remove_dir_all(&run).map_err(Error::io(format!("remove {}", run.display())))
+        std::fs::remove_dir_all(&run).map_err(Error::io(format!("remove {}", run.display())))?;
+        self.packs.run_is_gone(&run);
+        Ok(())
     }
 
     /// Removes a snapshot that nothing needs any more.
@@ -108,6 +114,9 @@ impl Shared {
         let stored = Stored::open(dir.clone(), id.clone());
         if let Err(error) = crate::snapshot::remove_dir(&dir) {
             tracing::warn!(snapshot = %id, %error, "a snapshot could not be removed; the next start of the daemon does it");
+        } else {
+            self.packs.snapshot_is_gone(id);
+            self.packs.collect();
         }
         // Afterwards: whoever unpacks it at the moment looks whether it is still there.
         if let Ok(stored) = stored {
@@ -142,8 +151,13 @@ impl Host {
     /// [`OpenError`] when another daemon has the folder, or it cannot be used.
     pub async fn open(options: Options) -> std::result::Result<(Self, Recovery), OpenError> {
         let folder = StateFolder::open(&options.state)?;
+        let path = folder.packs();
+        let packs = PackFolder::open(&path).map_err(|e| OpenError::Io { path, source: std::io::Error::other(e) })?;
+        let threads = options.limits.image_threads;
         let shared = Arc::new(Shared {
-            ram_cache: Arc::new(RamCache::new(folder.cache(), options.limits.image_threads)),
+            ram_cache: Arc::new(RamCache::new(folder.cache(), folder.artifacts(), packs.clone(), threads)),
+            base_indexes: BaseIndexes::new(folder.disk_indexes(), threads),
+            packs,
             templates: Templates::load(&folder),
             kept: Kept::load(&folder),
             folder,
@@ -362,7 +376,9 @@ impl Host {
     /// As [`inspect`](Self::inspect).
     pub async fn verify(&self, snapshot: &SnapshotId) -> Result<()> {
         let stored = self.stored(snapshot)?;
-        blocking(move || stored.verify()).await
+        let shared = Arc::clone(&self.shared);
+        let check = move || stored.verify(&shared.folder.artifacts(), &shared.packs, shared.limits.image_threads);
+        blocking(check).await
     }
 
     /// Lets go of all sandboxes: no new ones start, VMs go on, and the next daemon adopts them.

@@ -167,7 +167,9 @@ pub struct ClassRow {
     pub total: Bytes,
     /// Those that are zero and therefore not stored.
     pub zero: Bytes,
-    /// Those whose bytes are stored.
+    /// Those whose bytes are on the base disk or the overlay disk, and only referred to.
+    pub on_disks: Bytes,
+    /// Those whose bytes are in packs.
     pub data: Bytes,
 }
 
@@ -186,9 +188,13 @@ pub struct Inspection {
     pub free: Bytes,
     /// Left out as zero.
     pub zero: Bytes,
-    /// Kept, before compression.
+    /// Not stored, since it is on the base disk or the overlay disk.
+    pub on_disks: Bytes,
+    /// In packs, before compression; equal pages as often as they occur.
     pub kept: Bytes,
-    /// The memory image on disk.
+    /// Size of the pack that the pause wrote: what was in no other snapshot and on no disk.
+    pub new_pack: Bytes,
+    /// The memory image on disk: its index, and all packs that it needs.
     pub memory_on_disk: Bytes,
     /// The device state on disk.
     pub device_state_on_disk: Bytes,

@@ -34,6 +34,8 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Recovery {
     for (path, reason) in shared.templates.unreadable().iter().chain(shared.kept.unreadable()) {
         recovery.unreadable.push((path.clone(), reason.clone()));
     }
+    // Before anything can be taken or removed.
+    shared.packs.recall(&shared.folder);
     let records = read_records(shared, &mut recovery);
     for record in records {
         recover_one(shared, record, &mut recovery).await;
@@ -42,6 +44,7 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Recovery {
     if recovery.unreadable.is_empty() {
         sweep_runs(shared, &mut recovery).await;
         sweep_snapshots(shared, &mut recovery);
+        shared.packs.collect();
     }
     recovery
 }
@@ -179,8 +182,9 @@ async fn sweep_runs(shared: &Arc<Shared>, recovery: &mut Recovery) {
             tracing::error!(run = %path.display(), %error, "a leftover VM could not be ended");
             continue;
         }
-        if let Err(error) = fs::remove_dir_all(&path) {
-            tracing::warn!(run = %path.display(), %error, "a leftover folder could not be removed");
+        match fs::remove_dir_all(&path) {
+            Ok(()) => shared.packs.run_is_gone(&path),
+            Err(error) => tracing::warn!(run = %path.display(), %error, "a leftover folder could not be removed"),
         }
     }
 }
@@ -192,11 +196,11 @@ fn sweep_snapshots(shared: &Shared, recovery: &mut Recovery) {
     named.extend(shared.snapshots_of_sandboxes());
     named.extend(shared.kept.all().into_iter().map(|kept| kept.id));
     for path in entries(&shared.folder.snapshots(), recovery) {
-        if file_name(&path).parse().is_ok_and(|id: SnapshotId| !named.contains(&id)) {
-            recovery.swept += 1;
-            if let Err(error) = crate::snapshot::remove_dir(&path) {
-                tracing::warn!(%error, "a leftover snapshot could not be removed");
-            }
+        let Some(id) = file_name(&path).parse::<SnapshotId>().ok().filter(|id| !named.contains(id)) else { continue };
+        recovery.swept += 1;
+        match crate::snapshot::remove_dir(&path) {
+            Ok(()) => shared.packs.snapshot_is_gone(&id),
+            Err(error) => tracing::warn!(%error, "a leftover snapshot could not be removed"),
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use dormouse_image::PackId;
+use dormouse_image::manifest::Manifest;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::lab;
@@ -51,7 +53,19 @@ impl FreshState {
         for part in [Path::new("artifacts"), Path::new("templates"), &snapshot] {
             put_tree(&shared.join(part), &self.dir.join(part), put);
         }
+        for pack in Manifest::read(&shared.join(&snapshot)).expect("read the template's manifest").memory.packs {
+            let (from, to) = (pack_file(&shared, &pack.id), pack_file(&self.dir, &pack.id));
+            fs::create_dir_all(to.parent().expect("a folder of packs")).expect("make a folder");
+            put(&from, &to).unwrap_or_else(|e| panic!("{} to {}: {e}", from.display(), to.display()));
+        }
     }
+}
+
+/// Where a state folder keeps a pack.
+#[must_use]
+pub fn pack_file(state: &Path, pack: &PackId) -> PathBuf {
+    let name = pack.file_name();
+    state.join("packs").join(&name[..2]).join(name)
 }
 
 impl Drop for FreshState {

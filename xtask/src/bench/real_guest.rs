@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 use dormouse_guest_mem::{RamLayout, RamSource};
-use dormouse_image::ImageReader;
+use dormouse_image::manifest::Manifest;
+use dormouse_image::{Disk, DiskSlot, Image, PackId, PackSource, PackUnavailable};
 
 /// An unpacked RAM file of a real guest. Pages that were left out as free are holes; the page structures are there.
 pub(super) struct RealGuest {
@@ -17,23 +18,40 @@ pub(super) struct RealGuest {
     pub(super) free_pages: u32,
 }
 
-/// Unpacks the largest memory image of the scenarios' state folder.
+/// Unpacks the memory image of a template of the scenarios' state folder.
 pub(super) fn load() -> anyhow::Result<RealGuest> {
-    let snapshots = crate::target_dir().join("vm-tests/state/snapshots");
-    let image = largest_image(&snapshots)?;
-    let reader = ImageReader::open(&image, None).with_context(|| format!("open {}", image.display()))?;
+    let state = crate::target_dir().join("vm-tests/state");
+    let (snapshot, manifest) = a_snapshot(&state.join("snapshots"))?;
+    let index = snapshot.join(manifest.memory.file.as_str());
+    let image = Image::open(&index, None).with_context(|| format!("open {}", index.display()))?;
+    let open = |path: PathBuf| Ok::<_, anyhow::Error>((File::open(&path).context(path.display().to_string())?, path));
+    let base = open(state.join("artifacts").join(&manifest.base_disk.artifact))?;
+    let overlay = open(snapshot.join(manifest.overlay.file.as_str()))?;
+    let disks = [(DiskSlot::Base, &base), (DiskSlot::Overlay, &overlay)];
+    let disks = disks.map(|(slot, (file, path))| Disk { slot, file, path });
     let file = tempfile::tempfile_in(crate::target_dir())?;
-    reader.materialise(&file, 2, &())?;
-    Ok(RealGuest { file, layout: reader.layout().clone(), free_pages: reader.summary().pages.free })
+    image.materialise(&StatePacks(state.join("packs")), &disks, &file, 2, &())?;
+    Ok(RealGuest { file, layout: image.layout().clone(), free_pages: image.summary().pages.free })
 }
 
-fn largest_image(snapshots: &Path) -> anyhow::Result<PathBuf> {
+/// The packs of a state folder that no daemon works on.
+struct StatePacks(PathBuf);
+
+impl PackSource for StatePacks {
+    fn open(&self, id: &PackId) -> Result<File, PackUnavailable> {
+        let name = id.file_name();
+        let path = self.0.join(name.get(..2).unwrap_or_default()).join(&name);
+        File::open(path).map_err(|source| PackUnavailable { pack: *id, source: source.into() })
+    }
+}
+
+fn a_snapshot(snapshots: &Path) -> anyhow::Result<(PathBuf, Manifest)> {
     let hint = "run ./test once: its scenarios build the template that is measured here";
     let listed = std::fs::read_dir(snapshots).with_context(|| format!("{}: {hint}", snapshots.display()))?;
-    let images = listed.flatten().map(|entry| entry.path().join("memory.img"));
-    match images.max_by_key(|image| image.metadata().map_or(0, |m| m.len())) {
-        Some(image) if image.is_file() => Ok(image),
-        _ => bail!("no memory image in {}: {hint}", snapshots.display()),
+    let found = listed.flatten().find_map(|entry| Some((entry.path(), Manifest::read(&entry.path()).ok()?)));
+    match found {
+        Some(found) => Ok(found),
+        None => bail!("no snapshot in {}: {hint}", snapshots.display()),
     }
 }
 

@@ -68,16 +68,16 @@ fn draw(map: &RamMap, svg: Option<&Path>, png: Option<&Path>) -> CommandResult<(
 }
 
 fn by_class(found: &Inspection) -> Table {
-    let mut table = output::new_table(["CLASS", "TOTAL", "ZERO", "STORED"]);
+    let mut table = output::new_table(["CLASS", "TOTAL", "ZERO", "ON DISK", "STORED"]);
     let mut rows = found.classes.clone();
     rows.sort_by_key(|row| std::cmp::Reverse((row.stored, row.total)));
     for row in rows {
-        let sizes = [row.total, row.zero, row.stored].map(|b| b.to_string());
-        let [total, zero, stored] = sizes;
-        table.add_row([picture::name(row.class).to_owned(), total, zero, stored]);
+        let [total, zero, disks, stored] = [row.total, row.zero, row.on_disks, row.stored].map(|b| b.to_string());
+        table.add_row([picture::name(row.class).to_owned(), total, zero, disks, stored]);
     }
-    table.add_row(["all".to_owned(), found.ram.to_string(), sum(found, |r| r.zero), sum(found, |r| r.stored)]);
-    for column in 1..4 {
+    let [zero, disks, stored] = [sum(found, |r| r.zero), sum(found, |r| r.on_disks), sum(found, |r| r.stored)];
+    table.add_row(["all".to_owned(), found.ram.to_string(), zero, disks, stored]);
+    for column in 1..5 {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
         }
@@ -120,8 +120,8 @@ fn summary(found: &Inspection) -> String {
         String::new(),
         format!("snapshot     {} of template {}, taken {:.0}", found.snapshot, found.template, found.created_at),
         format!("free pages   {how}"),
-        format!("left out     {} free, {} zero", found.free, found.zero),
-        format!("kept         {} before compression", found.kept),
+        format!("left out     {} free, {} zero, {} on the disks anyway", found.free, found.zero, found.on_disks),
+        format!("kept         {} before compression; new since the parent: {} compressed", found.kept, found.new_pack),
         format!(
             "on disk      {}: memory {}, device state {}, overlay {}",
             found.on_disk(),

@@ -53,12 +53,14 @@ pub(super) async fn run(args: PauseArgs, daemon: &Daemon) -> CommandResult {
 
 fn summary(id: &str, found: &Inspection) -> String {
     let mut text = format!(
-        "paused {id}: of {} RAM {} kept ({} free and {} zero left out), {} on disk\n",
+        "paused {id}: of {} RAM {} kept ({} free, {} zero and {} on the disks left out), {} on disk, {} of memory new\n",
         found.ram,
         found.kept,
         found.free,
         found.zero,
-        found.on_disk()
+        found.on_disks,
+        found.on_disk(),
+        found.new_pack
     );
     if let Some(other) = found.comparison {
         text.push_str(&format!(

@@ -139,7 +139,13 @@ pub(crate) fn template_entry(info: &TemplateInfo) -> TemplateEntry {
 
 /// Where every byte of a snapshot's RAM went.
 pub(crate) fn inspection(found: host::Inspection) -> own::Inspection {
-    let row = |r: host::ClassRow| own::ClassRow { class: r.class, total: r.total, zero: r.zero, stored: r.data };
+    let row = |r: host::ClassRow| own::ClassRow {
+        class: r.class,
+        total: r.total,
+        zero: r.zero,
+        on_disks: r.on_disks,
+        stored: r.data,
+    };
     own::Inspection {
         snapshot: found.snapshot.to_string(),
         template: found.template.to_string(),
@@ -147,7 +153,9 @@ pub(crate) fn inspection(found: host::Inspection) -> own::Inspection {
         ram: found.ram,
         free: found.free,
         zero: found.zero,
+        on_disks: found.on_disks,
         kept: found.kept,
+        new_pack: found.new_pack,
         memory_on_disk: found.memory_on_disk,
         device_state_on_disk: found.device_state_on_disk,
         overlay_on_disk: found.overlay_on_disk,

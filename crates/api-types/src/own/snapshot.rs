@@ -4,7 +4,7 @@ use dormouse_guest_mem::{Bytes, PageClass, RamLayout};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// Answer to `GET /dormouse/v1/snapshots/{id}`. `free + zero + kept = ram`.
+/// Answer to `GET /dormouse/v1/snapshots/{id}`. `free + zero + on_disks + kept = ram`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Inspection {
@@ -20,9 +20,15 @@ pub struct Inspection {
     pub free: Bytes,
     /// Left out: every byte is zero.
     pub zero: Bytes,
-    /// Kept, before compression.
+    /// Not stored: every byte is on the base disk or the overlay disk.
+    #[serde(default)]
+    pub on_disks: Bytes,
+    /// In packs, before compression; equal pages as often as they occur.
     pub kept: Bytes,
-    /// The memory image.
+    /// Size of the pack that this pause wrote; the others were there already.
+    #[serde(default)]
+    pub new_pack: Bytes,
+    /// The memory image: its index, and all packs that it needs.
     pub memory_on_disk: Bytes,
     /// The VMM's state of devices and CPUs.
     pub device_state_on_disk: Bytes,
@@ -57,6 +63,9 @@ pub struct ClassRow {
     pub total: Bytes,
     /// Those that are zero.
     pub zero: Bytes,
+    /// Those that are on a disk anyway.
+    #[serde(default)]
+    pub on_disks: Bytes,
     /// Those that are stored.
     pub stored: Bytes,
 }

@@ -1,17 +1,19 @@
 //! Looking into a snapshot: where every byte of RAM went.
 
-use dormouse_guest_mem::Bytes;
-use dormouse_image::{ImageReader, PageKind};
+use std::path::Path;
 
-use super::Stored;
+use dormouse_guest_mem::Bytes;
+use dormouse_image::{Image, KindCounts, PageKind};
+
 use super::report::Report;
-use super::stored::{DEVICE_STATE, MEMORY, OVERLAY, allocated};
+use super::stored::{DEVICE_STATE, OVERLAY, allocated};
+use super::{PackFolder, Stored};
 use crate::{ClassRow, Inspection, MapRun, RamMap, Result};
 
 impl Stored {
     /// Where every byte of RAM went, and what the snapshot costs.
     pub(crate) fn inspect(&self) -> Result<Inspection> {
-        let reader = self.reader()?;
+        let reader = self.image()?;
         let report = Report::read(&self.manifest.report, &self.manifest.introspection);
         let summary = reader.summary();
         let bytes = |pages: u32| Bytes::of_pages(pages.into());
@@ -20,6 +22,7 @@ impl Stored {
                 class: *class,
                 total: bytes(count.pages_total()),
                 zero: bytes(count.zero),
+                on_disks: on_disks(count),
                 data: bytes(count.data),
             });
         Ok(Inspection {
@@ -29,8 +32,10 @@ impl Stored {
             ram: reader.layout().len(),
             free: bytes(summary.pages.free),
             zero: bytes(summary.pages.zero),
+            on_disks: on_disks(&summary.pages),
             kept: bytes(summary.pages.data),
-            memory_on_disk: allocated(&self.dir.join(MEMORY)),
+            new_pack: report.new_pack,
+            memory_on_disk: self.memory_on_disk(),
             device_state_on_disk: allocated(&self.dir.join(DEVICE_STATE)),
             overlay_on_disk: allocated(&self.dir.join(OVERLAY)),
             classes: rows.collect(),
@@ -42,7 +47,7 @@ impl Stored {
 
     /// The whole RAM as runs of pages that were treated alike.
     pub(crate) fn ram_map(&self) -> Result<RamMap> {
-        let reader = self.reader()?;
+        let reader = self.image()?;
         let runs = reader.runs().map(|run| MapRun {
             start: run.pages.start,
             pages: run.pages.len() as u32,
@@ -52,12 +57,19 @@ impl Stored {
         Ok(RamMap { layout: reader.layout().clone(), runs: runs.collect() })
     }
 
-    /// Checks every byte of the memory image.
-    pub(crate) fn verify(&self) -> Result<()> {
-        self.reader()?.verify(&()).map_err(|e| self.damaged(&e))
+    /// Checks every byte that the memory image needs.
+    pub(crate) fn verify(&self, artifacts: &Path, packs: &PackFolder, threads: usize) -> Result<()> {
+        let disks = self.disks(artifacts)?;
+        let checked = self.image()?.verify(packs.packs(), &disks.list(), threads, &());
+        checked.map_err(|e| self.damaged(&e))
     }
 
-    fn reader(&self) -> Result<ImageReader> {
-        ImageReader::open(&self.memory_file(), Some(&self.image_root())).map_err(|e| self.damaged(&e))
+    /// The memory image, its index checked.
+    pub(super) fn image(&self) -> Result<Image> {
+        Image::open(&self.memory_file(), Some(&self.image_root())).map_err(|e| self.damaged(&e))
     }
+}
+
+fn on_disks(count: &KindCounts) -> Bytes {
+    Bytes::of_pages(u64::from(count.base_disk) + u64::from(count.overlay_disk))
 }

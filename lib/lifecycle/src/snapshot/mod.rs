@@ -1,16 +1,21 @@
 //! Snapshots: taking one of a running VM, starting VMs from one, looking into one.
 
+mod base_indexes;
 mod captured;
 mod device_state;
 mod inspect;
 mod overlay;
+mod packs;
+mod parent;
 mod ram_cache;
 mod report;
 mod restore;
 mod stored;
 mod take;
 
+pub(crate) use base_indexes::BaseIndexes;
 pub(crate) use overlay::copy_disk;
+pub(crate) use packs::PackFolder;
 pub(crate) use ram_cache::RamCache;
 pub(crate) use restore::{Made, OVERLAY, Start, discard, free_port, restore};
 pub(crate) use stored::{Stored, allocated, remove_dir};

@@ -6,9 +6,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dormouse_image::{ImageReader, ImageRoot, MaterialiseError};
+use dormouse_image::{ImageRoot, MaterialiseError};
 
-use super::Stored;
+use super::{PackFolder, Stored};
 use crate::{Error, Result};
 
 /// RAM files by the root of the image that they were unpacked from.
@@ -17,14 +17,17 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub(crate) struct RamCache {
     dir: PathBuf,
+    artifacts: PathBuf,
+    packs: PackFolder,
     threads: usize,
     /// One lock for each image that is being unpacked: the second caller waits for the first one's file.
     unpacking: Mutex<HashMap<ImageRoot, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl RamCache {
-    pub(crate) fn new(dir: PathBuf, threads: usize) -> Self {
-        Self { dir, threads, unpacking: Mutex::default() }
+    /// RAM files go to `dir`.
+    pub(crate) fn new(dir: PathBuf, artifacts: PathBuf, packs: PackFolder, threads: usize) -> Self {
+        Self { dir, artifacts, packs, threads, unpacking: Mutex::default() }
     }
 
     /// Makes `link` a name of the RAM file of this snapshot, unpacking it first if needed. Every byte was checked.
@@ -80,11 +83,12 @@ impl RamCache {
     }
 
     fn unpack(&self, stored: &Stored, half: &Path) -> Result<()> {
-        let reader =
-            ImageReader::open(&stored.memory_file(), Some(&stored.image_root())).map_err(|e| stored.damaged(&e))?;
+        let image = stored.image()?;
+        let disks = stored.disks(&self.artifacts)?;
         let out = File::options().read(true).write(true).create(true).truncate(true).open(half);
         let out = out.map_err(Error::io(format!("create {}", half.display())))?;
-        reader.materialise(&out, self.threads, &()).map_err(|error| match error {
+        let made = image.materialise(self.packs.packs(), &disks.list(), &out, self.threads, &());
+        made.map(drop).map_err(|error| match error {
             MaterialiseError::Read(damage) => stored.damaged(&damage),
             MaterialiseError::NoSpace { needed, available } => Error::NoSpace { needed, available },
             other => Error::storage("unpack the memory image into", half, &other),

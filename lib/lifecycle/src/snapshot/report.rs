@@ -4,18 +4,25 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use dormouse_guest_mem::Bytes;
+use dormouse_image::PageCounts;
 use dormouse_image::manifest::{self, IntrospectionMethod};
 
 use crate::{Comparison, Introspection, StepReport};
 
 const BEFORE: &str = "non_zero_before_bytes";
 const AFTER: &str = "non_zero_after_bytes";
+const NEW_PACK: &str = "new_pack_bytes";
+const PAGES: &str = "pages_";
 
 /// The part of a manifest that is for people.
 #[derive(Clone, Debug)]
 pub(super) struct Report {
     pub(super) introspection: Introspection,
     pub(super) comparison: Option<Comparison>,
+    /// What was found out about pages at the pause.
+    pub(super) counts: Option<PageCounts>,
+    /// Size of the pack that the pause wrote.
+    pub(super) new_pack: Bytes,
     pub(super) steps: Vec<StepReport>,
 }
 
@@ -28,6 +35,10 @@ impl Report {
         if let Some(c) = self.comparison {
             figures.extend([(BEFORE.to_owned(), c.non_zero_before.0), (AFTER.to_owned(), c.non_zero_after.0)]);
         }
+        if let Some(counts) = &self.counts {
+            figures.extend(names(counts).map(|(name, pages)| (format!("{PAGES}{name}"), pages.into())));
+        }
+        figures.insert(NEW_PACK.to_owned(), self.new_pack.0);
         figures
     }
 
@@ -55,9 +66,24 @@ impl Report {
             },
             comparison: comparison
                 .map(|(non_zero_before, non_zero_after)| Comparison { non_zero_before, non_zero_after }),
+            counts: None,
+            new_pack: figure(NEW_PACK).unwrap_or_default(),
             steps: figures.iter().filter_map(step).collect(),
         }
     }
+}
+
+fn names(counts: &PageCounts) -> [(&'static str, u32); 7] {
+    let PageCounts { free, zero, parent, base_disk, overlay_disk, duplicate, data } = *counts;
+    [
+        ("free", free),
+        ("zero", zero),
+        ("parent", parent),
+        ("base_disk", base_disk),
+        ("overlay_disk", overlay_disk),
+        ("duplicate", duplicate),
+        ("data", data),
+    ]
 }
 
 /// Times the steps of a pause, one after the other.
@@ -104,11 +130,15 @@ mod tests {
         let report = Report {
             introspection: Introspection::ZeroOnly { reason: "why".into() },
             comparison: Some(Comparison { non_zero_before: Bytes(9), non_zero_after: Bytes(5) }),
+            counts: Some(PageCounts { parent: 7, ..PageCounts::default() }),
+            new_pack: Bytes(70),
             steps: vec![step("stop", 3), step("device state", 1), step("abc", 2)],
         };
         let read = Report::read(&report.figures(), &report.introspection());
         assert_eq!(read.introspection, report.introspection);
         assert_eq!(read.comparison, report.comparison);
         assert_eq!(read.steps, report.steps);
+        assert_eq!(read.new_pack, report.new_pack);
+        assert_eq!(report.figures()["pages_parent"], 7);
     }
 }

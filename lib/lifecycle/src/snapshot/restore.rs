@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dormouse_vmm::{Vm, VmmError};
 
-use super::{Stored, copy_disk, device_state};
+use super::{Stored, copy_disk, device_state, parent};
 use crate::agent::{Agent, NewLife};
 use crate::host::Shared;
 use crate::{Error, Result, Secret};
@@ -32,7 +32,8 @@ pub(crate) struct Start<'a> {
 /// Starts a VM from a snapshot and waits until its agent has taken up its new life. On failure nothing is left.
 pub(crate) async fn restore(shared: &Arc<Shared>, start: &Start<'_>) -> Result<Arc<dyn Vm>> {
     let run = Made::create(&start.run)?;
-    let vm = start_vm(shared, start.stored, &start.run).await?;
+    let started = start_vm(shared, start.stored, &start.run).await;
+    let vm = started.inspect_err(|_| shared.packs.run_is_gone(&start.run))?;
     // From here on the folder goes only after the VM: it is what a later daemon would find the VM by.
     run.keep();
     let ready = async {
@@ -47,6 +48,7 @@ pub(crate) async fn restore(shared: &Arc<Shared>, start: &Start<'_>) -> Result<A
     };
     if let Err(error) = outcome {
         discard(&vm, &start.run).await;
+        shared.packs.run_is_gone(&start.run);
         return Err(error);
     }
     Ok(vm)
@@ -68,6 +70,7 @@ async fn start_vm(shared: &Arc<Shared>, stored: &Stored, run: &Path) -> Result<A
     stored.check_fingerprint(&shared.vmm.fingerprint(&spec_at(1)))?;
     stored.check_files()?;
 
+    parent::remember(stored, run, &shared.packs)?;
     let base_ram = run.join(BASE_RAM);
     let (source, folder) = (stored.clone(), run.to_owned());
     let disks = crate::blocking(move || lay_out(&source, &folder));

@@ -1,12 +1,12 @@
 //! A published snapshot on disk.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use dormouse_guest_mem::Bytes;
 use dormouse_image::manifest::{BaseDiskRef, DeviceStateRef, FileName, Manifest, MemoryRef, OverlayRef};
-use dormouse_image::{ImageRoot, ImageSummary};
+use dormouse_image::{Digest, Disk, DiskSlot, ImageRoot, PackRef};
 use dormouse_vmm::Fingerprint;
 use jiff::Timestamp;
 
@@ -16,7 +16,8 @@ use crate::error::with_causes;
 use crate::state::Machine;
 use crate::{Error, Result, SnapshotId, TemplateName};
 
-pub(super) const MEMORY: &str = "memory.img";
+/// The index of a new memory image.
+pub(super) const MEMORY: &str = "memory.idx";
 pub(super) const DEVICE_STATE: &str = "device.state.zst";
 pub(super) const OVERLAY: &str = "overlay.ext4";
 
@@ -55,7 +56,22 @@ impl Stored {
     }
 
     pub(crate) fn memory_file(&self) -> PathBuf {
-        self.dir.join(MEMORY)
+        self.dir.join(self.manifest.memory.file.as_str())
+    }
+
+    /// The packs that its memory image needs; none for one of version 1.
+    pub(crate) fn packs(&self) -> &[PackRef] {
+        &self.manifest.memory.packs
+    }
+
+    /// The disks that its memory image may refer to.
+    pub(super) fn disks(&self, artifacts: &Path) -> Result<OpenDisks> {
+        let open = |path: PathBuf| {
+            let file =
+                File::open(&path).map_err(|e| self.unusable(format!("{} cannot be read: {e}", path.display())))?;
+            Ok::<_, Error>((file, path))
+        };
+        Ok(OpenDisks { base: open(artifacts.join(&self.machine.base_disk))?, overlay: open(self.overlay_file())? })
     }
 
     pub(super) fn overlay_file(&self) -> PathBuf {
@@ -91,10 +107,32 @@ impl Stored {
         Packed { len: state.len.0, raw_len: state.raw_len.0, hash: state.blake3 }
     }
 
+    /// What the memory image takes: its own file, and its packs, which others may need too.
+    pub(super) fn memory_on_disk(&self) -> Bytes {
+        let packs = self.packs().iter().map(|pack| pack.len.0);
+        Bytes(packs.fold(allocated(&self.memory_file()).0, u64::saturating_add))
+    }
+
     /// Bytes that the snapshot takes on disk: memory image, device state, overlay.
     pub(crate) fn on_disk(&self) -> Bytes {
-        let names = [MEMORY, DEVICE_STATE, OVERLAY];
-        Bytes(names.iter().map(|name| allocated(&self.dir.join(name)).0).sum())
+        let files = [DEVICE_STATE, OVERLAY].map(|name| allocated(&self.dir.join(name)));
+        Bytes(files.iter().fold(self.memory_on_disk().0, |sum, len| sum.saturating_add(len.0)))
+    }
+}
+
+/// The disks of a snapshot.
+pub(super) struct OpenDisks {
+    base: (File, PathBuf),
+    overlay: (File, PathBuf),
+}
+
+impl OpenDisks {
+    pub(super) fn list(&self) -> [Disk<'_>; 2] {
+        [(DiskSlot::Base, &self.base), (DiskSlot::Overlay, &self.overlay)].map(|(slot, (file, path))| Disk {
+            slot,
+            file,
+            path,
+        })
     }
 }
 
@@ -126,7 +164,13 @@ pub(super) struct Draft {
 
 impl Draft {
     /// The manifest of the finished files in `dir`.
-    pub(super) fn finish(&self, image: &ImageSummary, state: &Packed, dir: &Path, report: &Report) -> Result<Manifest> {
+    pub(super) fn finish(
+        &self,
+        (image, base_index): (&dormouse_image::Stored, Option<Digest>),
+        state: &Packed,
+        dir: &Path,
+        report: &Report,
+    ) -> Result<Manifest> {
         let json = |e: serde_json::Error| Error::io("write the manifest")(e.into());
         let name = |name: &str| {
             FileName::try_from(name).map_err(|e| Error::io("write the manifest")(std::io::Error::other(e)))
@@ -145,10 +189,10 @@ impl Draft {
             fingerprint: self.fingerprint.iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
             memory: MemoryRef {
                 file: name(MEMORY)?,
-                len: image.file_len,
+                len: image.index_len,
                 root: image.root,
-                ram: None,
-                packs: Vec::new(),
+                ram: Some(image.ram_digest),
+                packs: image.packs.clone(),
             },
             device_state: DeviceStateRef {
                 file: name(DEVICE_STATE)?,
@@ -160,7 +204,7 @@ impl Draft {
             base_disk: BaseDiskRef {
                 artifact: self.machine.base_disk.display().to_string(),
                 len: len(&self.base_disk)?,
-                index: None,
+                index: base_index,
             },
             introspection: report.introspection(),
             report: report.figures(),

@@ -78,6 +78,7 @@ impl StateFolder {
             folder.templates(),
             folder.snapshots(),
             folder.kept(),
+            folder.disk_indexes(),
             folder.sandboxes(),
             folder.runs(),
         ] {
@@ -104,6 +105,14 @@ impl StateFolder {
 
     pub(crate) fn snapshot(&self, id: &SnapshotId) -> PathBuf {
         self.snapshots().join(id.as_str())
+    }
+
+    pub(crate) fn packs(&self) -> PathBuf {
+        self.root.join("packs")
+    }
+
+    pub(crate) fn disk_indexes(&self) -> PathBuf {
+        self.root.join("disk-indexes")
     }
 
     pub(crate) fn kept(&self) -> PathBuf {

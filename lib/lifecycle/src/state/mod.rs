@@ -5,10 +5,12 @@
 //! lock                         held by the one daemon that works on it
 //! artifacts/                   kernels, initramfs images, disks; content-addressed, made by dormouse-templates
 //! templates/NAME.json          a template: its artifacts and its snapshot
-//! snapshots/ID/                manifest.json, memory.img, device.state.zst, overlay.ext4
+//! snapshots/ID/                manifest.json, memory.idx (memory.img in version 1), device.state.zst, overlay.ext4
+//! packs/                       page data of all memory images, content-addressed; made by dormouse-store
+//! disk-indexes/HASH.index      where pages may be found on a base disk
 //! kept/ID.json                 the record of a snapshot that callers keep
 //! sandboxes/ID.json            the record of a sandbox
-//! run/ID/                      a living VM: sockets, overlay disk, RAM image it was started from
+//! run/ID/                      a living VM: sockets, overlay disk, RAM file and index of the image it was started from
 //! cache/ROOT.ram               RAM files unpacked from memory images; emptied at start
 //! staging/                     half-written things; emptied at start
 //! ```

@@ -9,13 +9,13 @@ use std::sync::Arc;
 
 use dormouse_guest_mem::Bytes;
 use dormouse_image::Digest;
-use dormouse_image::manifest::{self, FileName};
+use dormouse_image::manifest::{self, FileName, Manifest};
 use rustix::fs::{Mode, OFlags, openat};
 
 use super::big::Source;
 use super::record::{Encoding, RemoteFile};
 use super::sparse;
-use crate::{PackId, Packs, SnapshotName, StagedPack, StoreError, room};
+use crate::{BadSnapshotName, PackId, Packs, SnapshotName, StagedPack, StoreError, room};
 
 /// A published snapshot on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +38,20 @@ pub(super) struct Opened {
 }
 
 impl LocalSnapshot {
+    /// The snapshot in the folder `dir` whose manifest is `manifest`.
+    ///
+    /// # Errors
+    /// Its id can not name anything.
+    pub fn of(dir: PathBuf, manifest: &Manifest) -> Result<Self, BadSnapshotName> {
+        let files = [&manifest.memory.file, &manifest.device_state.file, &manifest.overlay.file];
+        Ok(Self {
+            name: manifest.snapshot.as_str().try_into()?,
+            dir,
+            files: files.map(Clone::clone).into(),
+            packs: manifest.memory.packs.iter().map(|pack| pack.id).collect(),
+        })
+    }
+
     /// Hash of the manifest as it is now; None when the snapshot is gone.
     pub(super) fn generation(&self) -> Result<Option<Digest>, StoreError> {
         let path = self.dir.join(manifest::FILE_NAME);
@@ -146,5 +160,24 @@ impl<W: Write> Write for Hashing<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         self.out.flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_described_by_its_manifest() {
+        let dir = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../image/tests/fixtures/v1"));
+        let mut manifest = Manifest::read(dir).unwrap();
+        let id = PackId(Digest::of(b"pack"));
+        manifest.memory.packs = vec![dormouse_image::PackRef { id, len: Bytes(4) }];
+        let snapshot = LocalSnapshot::of(dir.to_owned(), &manifest).unwrap();
+        assert_eq!(snapshot.name.as_str(), manifest.snapshot);
+        assert_eq!(snapshot.packs, [id].into());
+        assert!(snapshot.files.contains(&manifest.memory.file) && snapshot.files.contains(&manifest.overlay.file));
+        manifest.snapshot = "../elsewhere".to_owned();
+        assert!(LocalSnapshot::of(dir.to_owned(), &manifest).is_err());
     }
 }

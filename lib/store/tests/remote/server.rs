@@ -107,7 +107,7 @@ impl Server {
         Asked(left)
     }
 
-    /// The requests until now, as `METHOD /uri`, and forgets them.
+    /// The requests until now, as `METHOD /uri range`, and forgets them.
     pub(crate) fn seen(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().seen)
     }
@@ -154,7 +154,8 @@ async fn answer(
     let fault = {
         let mut state = state.lock().unwrap();
         let uri = request.uri().to_string();
-        state.seen.push(format!("{} {uri}", request.method()));
+        let range = request.headers().get(http::header::RANGE).map_or("", |range| range.to_str().unwrap());
+        state.seen.push(format!("{} {uri} {range}", request.method()));
         let fits = |rule: &&Rule| {
             rule.method == *request.method()
                 && rule.parts_of_uri.iter().all(|part| uri.contains(part))

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dormouse_guest_mem::{Bytes, PAGE_SIZE, PageClass, PageIndex, PageSet, RamLayout, RamSource};
-use dormouse_image::{ImageReader, Omit, PageKind, WriteOptions, write};
+use dormouse_image::{Capture, DirPacks, Image, PageKind, StoreOptions, account};
 use dormouse_introspect::{Request, survey};
 use dormouse_lifecycle::{Connected, KernelLine, PauseOptions, Phase};
 use dormouse_vm_tests::{Booted, Guest, Machine, block_on, differences, host, ram_bytes, sandbox, vmm};
@@ -113,11 +113,16 @@ fn only_the_generation_id(paused: &[u8], restored: &[u8], differing: &[PageIndex
 /// Writes the image of `ram` and unpacks it to `to`; gives how many pages it stores and which it left out as free.
 fn store_and_unpack(ram: &dyn RamSource, layout: &RamLayout, free: &PageSet, to: &Path) -> (u32, PageSet) {
     let open = |path: &Path| fs::File::options().read(true).write(true).create_new(true).open(path).unwrap();
-    let image = to.with_extension("img");
-    let omit = Omit { free: Some(free), class_of: &|_| PageClass::Unknown };
-    write(ram, layout, &omit, &open(&image), WriteOptions::default(), &()).unwrap();
-    let image = ImageReader::open(&image, None).unwrap();
-    image.materialise(&open(to), 2, &()).unwrap();
+    let (index, pack) = (to.with_extension("idx"), to.with_extension("part"));
+    let class_of = |_| PageClass::Unknown;
+    let capture = Capture { ram, layout, free: Some(free), class_of: &class_of, disks: &[], parent: None };
+    let accounting = account(&capture, 2, &()).unwrap();
+    let stored = accounting.store(ram, &open(&pack), &open(&index), StoreOptions::default(), &()).unwrap();
+    let packs = DirPacks::new(to.parent().unwrap().to_owned());
+    fs::rename(&pack, packs.path(&stored.pack.unwrap().id)).unwrap();
+    let image = Image::open(&index, Some(&stored.root)).unwrap();
+    image.materialise(&packs, &[], &open(to), 2, &()).unwrap();
+    image.verify(&packs, &[], 2, &()).unwrap();
     let mut left_out = PageSet::new(layout.pages());
     for run in image.runs().filter(|run| run.kind == PageKind::Free) {
         left_out.insert_range(run.pages);

@@ -16,6 +16,7 @@ use super::{Subject, measure};
 use crate::host::Shared;
 use crate::snapshot::captured::CapturedRam;
 use crate::snapshot::copy_disk;
+use crate::snapshot::parent::ParentImage;
 use crate::snapshot::report::{Report, Steps};
 use crate::snapshot::stored::{DEVICE_STATE, Draft, OVERLAY};
 use crate::{Comparison, Error, Result, SnapshotId};
@@ -44,6 +45,9 @@ pub(super) async fn gather(
     let folder = shared.folder.staging();
     let staging = Staging::create(&folder, id.as_str());
     let staging = staging.map_err(|e| Error::storage("create a folder in", &folder, &e))?;
+    let (run, packs) = (subject.run.to_owned(), shared.packs.clone());
+    let parent = crate::blocking(move || Ok(ParentImage::of(&run, &packs))).await?;
+    steps.skip();
     subject.vm.pause().await.map_err(Error::vmm)?;
     steps.done("stop");
     let raw_state = subject.vm.save_device_state(DEVICE_STATE).await.map_err(Error::vmm)?;
@@ -56,6 +60,7 @@ pub(super) async fn gather(
         vm: Arc::clone(subject.vm),
         overlay: subject.overlay.to_owned(),
         hints: Hints::of(prepared),
+        parent,
         staging,
         draft: Draft {
             id: id.clone(),
@@ -76,6 +81,7 @@ struct Work {
     vm: Arc<dyn Vm>,
     overlay: PathBuf,
     hints: Hints,
+    parent: Option<ParentImage>,
     staging: Staging,
     draft: Draft,
     threads: usize,
@@ -112,7 +118,8 @@ impl Work {
             }
         };
         steps.done("disks");
-        let report = Report { introspection, comparison, steps: Vec::new() };
-        Ok(Material { ram, layout, survey, report, steps, staging: self.staging, draft: self.draft })
+        let report = Report { introspection, comparison, counts: None, new_pack: Bytes(0), steps: Vec::new() };
+        let (parent, staging, draft) = (self.parent, self.staging, self.draft);
+        Ok(Material { ram, layout, parent, survey, report, steps, staging, draft })
     }
 }

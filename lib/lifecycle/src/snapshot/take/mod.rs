@@ -9,6 +9,7 @@ mod gather;
 mod look_inside;
 mod material;
 mod measure;
+mod memory;
 mod prepare;
 
 use std::fs;

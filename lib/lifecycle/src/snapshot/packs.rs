@@ -1,0 +1,124 @@
+//! Which packs snapshots and running VMs need, so that no other is kept.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use dormouse_image::{Image, PackRef};
+use dormouse_store::gc::References;
+use dormouse_store::{ImagePacks, PackId, Packs, SnapshotName, StoreError};
+
+use super::Stored;
+use super::parent::PARENT_INDEX;
+use crate::SnapshotId;
+use crate::state::StateFolder;
+
+/// The packs of a state folder.
+#[derive(Clone, Debug)]
+pub(crate) struct PackFolder {
+    packs: Packs,
+}
+
+impl PackFolder {
+    /// Opens the folder. Nothing is collected before [`recall`](Self::recall) has found out what is needed.
+    pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
+        Ok(Self { packs: Packs::open(root, Arc::new(ImagePacks))? })
+    }
+
+    pub(crate) fn packs(&self) -> &Packs {
+        &self.packs
+    }
+
+    /// To be called before the packs of a published snapshot are unpinned.
+    pub(crate) fn snapshot_is_there(&self, id: &SnapshotId, packs: &[PackRef]) {
+        self.refer(id.as_str(), packs);
+    }
+
+    /// A snapshot's folder is gone, and with it its need.
+    pub(crate) fn snapshot_is_gone(&self, id: &SnapshotId) {
+        self.unrefer(id.as_str());
+    }
+
+    /// A VM is started in `run` from an image with these packs: its next image inherits from them.
+    pub(crate) fn run_begins(&self, run: &Path, packs: &[PackRef]) {
+        self.refer(&name_of_run(run), packs);
+    }
+
+    /// A VM's folder is gone.
+    pub(crate) fn run_is_gone(&self, run: &Path) {
+        self.unrefer(&name_of_run(run));
+        self.collect();
+    }
+
+    /// Removes what nobody needs. What cannot be removed now goes with a later call.
+    pub(crate) fn collect(&self) {
+        match self.packs.collect() {
+            Ok(_) => {}
+            Err(StoreError::ReferencesUnknown) => tracing::debug!("it is not known which packs are needed: all stay"),
+            Err(error) => tracing::warn!(%error, "packs that are not needed could not be removed"),
+        }
+    }
+
+    /// Finds out from manifests and folders of VMs what is needed. If one cannot be read, nothing is ever collected.
+    pub(crate) fn recall(&self, folder: &StateFolder) {
+        match references(folder) {
+            Ok(references) => self.packs.set_references(references),
+            Err(unreadable) => {
+                tracing::warn!(unreadable, "it is not known which packs are needed, so none is removed");
+            }
+        }
+    }
+
+    fn refer(&self, name: &str, packs: &[PackRef]) {
+        if let Ok(name) = SnapshotName::try_from(name.to_owned()) {
+            self.packs.refer(name, ids(packs));
+        }
+    }
+
+    fn unrefer(&self, name: &str) {
+        if let Ok(name) = SnapshotName::try_from(name.to_owned()) {
+            self.packs.unrefer(&name);
+        }
+    }
+}
+
+/// No snapshot's id has a dash.
+fn name_of_run(run: &Path) -> String {
+    format!("run-{}", run.file_name().unwrap_or_default().to_string_lossy())
+}
+
+fn ids(packs: &[PackRef]) -> BTreeSet<PackId> {
+    packs.iter().map(|pack| pack.id).collect()
+}
+
+/// What all snapshots and VMs of a state folder need, or what could not be read.
+fn references(folder: &StateFolder) -> Result<References, String> {
+    let mut references = References::default();
+    let mut insert = |name: String, packs: &[PackRef]| {
+        let name = SnapshotName::try_from(name).map_err(|e| e.to_string())?;
+        references.insert(name, ids(packs));
+        Ok::<_, String>(())
+    };
+    for dir in entries(&folder.snapshots())? {
+        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // What was half removed has no manifest any more, and needs nothing.
+        if let (Ok(id), true) = (name.parse::<SnapshotId>(), dir.join(dormouse_image::manifest::FILE_NAME).exists()) {
+            let stored = Stored::open(dir, id).map_err(|e| e.to_string())?;
+            insert(name, stored.packs())?;
+        }
+    }
+    for run in entries(&folder.runs())? {
+        let index = run.join(PARENT_INDEX);
+        if index.exists() {
+            let image = Image::open(&index, None).map_err(|e| e.to_string())?;
+            insert(name_of_run(&run), image.packs())?;
+        }
+    }
+    Ok(references)
+}
+
+fn entries(dir: &Path) -> Result<Vec<std::path::PathBuf>, String> {
+    let listed = fs::read_dir(dir).and_then(|all| all.map(|entry| entry.map(|e| e.path())).collect());
+    listed.map_err(|e| format!("{}: {e}", dir.display()))
+}
