@@ -55,19 +55,11 @@ async fn main() -> anyhow::Result<()> {
         signal = tokio::signal::ctrl_c() => signal.map_err(Into::into).and_then(|()| anyhow::bail!("interrupted")),
     };
     lab.close().await;
-    let all = outcome?;
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&all)?;
-        std::fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))?;
-    }
-    if let Some(path) = &args.svg {
-        std::fs::write(path, svg::draw(&all)).with_context(|| format!("write {}", path.display()))?;
-    }
-    Ok(())
+    outcome
 }
 
-/// Each table is printed when it is there: all of them take long under emulation.
-async fn measure_all(lab: &Arc<Lab>, args: &Args) -> anyhow::Result<Vec<Figures>> {
+/// Each table is printed, and the files are written anew, when it is there: all of them take long under emulation.
+async fn measure_all(lab: &Arc<Lab>, args: &Args) -> anyhow::Result<()> {
     let workloads = if args.workloads.is_empty() { Workload::ALL.to_vec() } else { args.workloads.clone() };
     let mut all = Vec::new();
     for workload in workloads {
@@ -75,6 +67,18 @@ async fn measure_all(lab: &Arc<Lab>, args: &Args) -> anyhow::Result<Vec<Figures>
         let figures = measure::measure(lab, workload, !args.no_other_guests).await?;
         println!("{}", table::text(&figures));
         all.push(figures);
+        write_files(args, &all)?;
     }
-    Ok(all)
+    Ok(())
+}
+
+fn write_files(args: &Args, all: &[Figures]) -> anyhow::Result<()> {
+    if let Some(path) = &args.json {
+        let text = serde_json::to_string_pretty(all)?;
+        std::fs::write(path, text + "\n").with_context(|| format!("write {}", path.display()))?;
+    }
+    if let Some(path) = &args.svg {
+        std::fs::write(path, svg::draw(all)).with_context(|| format!("write {}", path.display()))?;
+    }
+    Ok(())
 }
