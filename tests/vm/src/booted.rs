@@ -11,8 +11,8 @@ use dormouse_vmm::{Boot, Disk, MacAddr, UserNet, Vm, VmSpec, Vmm};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use crate::Guest;
 use crate::lab::{binary, state_dir, vmm};
+use crate::{Guest, status_of};
 
 /// What a guest is booted on.
 #[derive(Clone, Copy)]
@@ -80,10 +80,9 @@ impl Booted {
     }
 
     async fn wait_for_agent(&self) {
-        let url = format!("http://{}/health", self.vm.agent_addr());
         for _ in 0..240 {
-            let asked = tokio::process::Command::new("curl").args(["-sf", "-m", "1", "-o", "/dev/null", &url]).status();
-            if asked.await.is_ok_and(|status| status.success()) {
+            let answer = status_of(self.vm.agent_addr(), "GET", "/health", "", Duration::from_secs(1)).await;
+            if answer.is_ok_and(|status| (200..300).contains(&status)) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(300)).await;

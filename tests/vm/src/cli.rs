@@ -84,6 +84,14 @@ impl Daemon {
         self.child.kill().await.expect("kill the daemon");
     }
 
+    /// Waits until it has ended by itself, and tells how.
+    ///
+    /// # Panics
+    /// When it does not end.
+    pub async fn ended(mut self) -> std::process::ExitStatus {
+        timeout(PATIENCE, self.child.wait()).await.expect("the daemon does not end").expect("wait for the daemon")
+    }
+
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -94,13 +102,19 @@ impl Daemon {
 /// The QEMU processes that belong to a state folder, with or without a daemon.
 #[must_use]
 pub fn qemus_of(state: &Path) -> Vec<i32> {
+    processes_of(state, "qemu-system")
+}
+
+/// The processes of a program that work on something below a state folder.
+#[must_use]
+pub fn processes_of(state: &Path, program: &str) -> Vec<i32> {
     let state = format!("{}/", state.display());
     let processes = std::fs::read_dir("/proc").expect("list processes").flatten();
     let pids = processes.filter_map(|process| process.file_name().to_string_lossy().parse::<i32>().ok());
     pids.filter(|pid| {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         let line = String::from_utf8_lossy(&line);
-        line.contains("qemu-system") && line.contains(&state)
+        line.contains(program) && line.contains(&state)
     })
     .collect()
 }

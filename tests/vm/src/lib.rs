@@ -17,12 +17,14 @@ mod booted;
 mod cli;
 mod fresh;
 mod guest;
+mod http;
 mod lab;
 mod ram;
 
 pub use booted::{Booted, Machine, scratch};
-pub use cli::{Daemon, Ran, qemus_of};
+pub use cli::{Daemon, Ran, processes_of, qemus_of};
 pub use fresh::{FreshState, pack_file};
 pub use guest::{Guest, Output};
+pub use http::status_of;
 pub use lab::{TEMPLATE, binary, block_on, host, host_with, new_sandbox, sandbox, state_dir, vm_pid, vmm};
 pub use ram::{differences, oracle_buddy, ram_bytes};

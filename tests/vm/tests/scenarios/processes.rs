@@ -1,18 +1,10 @@
 //! User processes that take all they can get: the agent of a real guest goes on answering.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "the lint settings for tests reach only test functions, not what they share"
-)]
 
 use std::future::Future;
 use std::pin::pin;
 use std::time::{Duration, Instant};
 
-use dormouse_vm_tests::{Guest, block_on, host, sandbox};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use dormouse_vm_tests::{Guest, block_on, host, sandbox, status_of};
 
 /// One second is what the agent promises on hardware with KVM. Under emulation on a shared machine everything, the kernel's own
 /// reclaim and its OOM killer too, is ten to fifty times slower, so only an agent that hangs fails here; the figure is printed.
@@ -36,15 +28,9 @@ while True:
 /// Asks for the agent's health on a connection of its own, and tells how long the answer took.
 async fn health(guest: &Guest) -> Duration {
     let begin = Instant::now();
-    let asking = async {
-        let mut stream = TcpStream::connect(guest.base.trim_start_matches("http://")).await?;
-        stream.write_all(b"GET /health HTTP/1.1\r\nhost: guest\r\nconnection: close\r\n\r\n").await?;
-        let mut answer = [0; 12];
-        stream.read_exact(&mut answer).await?;
-        Ok::<_, std::io::Error>(answer)
-    };
-    let answer = tokio::time::timeout(PATIENCE, asking).await.expect("the agent answers in time").unwrap();
-    assert_eq!(&answer, b"HTTP/1.1 204");
+    let agent = guest.base.trim_start_matches("http://").parse().unwrap();
+    let answer = status_of(agent, "GET", "/health", "", PATIENCE).await;
+    assert_eq!(answer.expect("the agent answers in time"), 204);
     begin.elapsed()
 }
 

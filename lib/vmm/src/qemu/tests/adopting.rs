@@ -2,6 +2,8 @@
 
 use std::process::{Command, Stdio};
 
+use rustix::process::{Pid, kill_process};
+
 use super::guest::Program;
 use super::*;
 use crate::qemu::{adopt, record::Record};
@@ -78,7 +80,7 @@ async fn a_hung_vm_is_ended_when_it_cannot_be_taken_over() {
     let mut bench = Bench::new().await;
     let dir = bench.dir("vm");
     let vm = bench.boot("vm", Program::Count).await;
-    signal(vm.pid(), "STOP");
+    signal(vm.pid(), Signal::STOP);
     drop(vm);
     bench.qemu.deadlines.start = Duration::from_millis(300);
     let error = adopt::adopt(&bench.qemu, &dir).await.err().unwrap().to_string();
@@ -96,7 +98,6 @@ async fn a_damaged_record_is_refused_with_the_reason() {
     }
 }
 
-pub(super) fn signal(pid: u32, name: &str) {
-    let done = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().unwrap();
-    assert!(done.success());
+pub(super) fn signal(pid: u32, signal: Signal) {
+    kill_process(Pid::from_raw(pid.try_into().unwrap()).unwrap(), signal).unwrap();
 }

@@ -12,7 +12,7 @@ async fn a_vm_whose_qemu_was_killed_says_so_on_every_call() {
     let bench = Bench::new().await;
     let vm = bench.boot("vm", Program::Count).await;
     vm.pause().await.unwrap();
-    signal(vm.pid(), "KILL");
+    signal(vm.pid(), Signal::KILL);
     let reason = vm.exited().await;
     assert_eq!(reason.end, ProcessEnd::Signalled { signal: 9 });
     assert!(reason.to_string().contains(GREETING), "{reason}");
@@ -32,7 +32,7 @@ async fn a_vm_whose_qemu_was_killed_says_so_on_every_call() {
 async fn a_hung_qemu_costs_a_deadline_and_can_be_killed() {
     let bench = Bench::impatient(Duration::from_millis(300)).await;
     let vm = bench.boot("vm", Program::Count).await;
-    signal(vm.pid(), "STOP");
+    signal(vm.pid(), Signal::STOP);
     let start = Instant::now();
     let error = vm.pause().await.unwrap_err();
     assert_eq!(error.to_string(), "the VMM took longer than 300ms to answer `stop`; it may hang");

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use dormouse_guest_mem::{Bytes, RamSource};
+use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -94,7 +95,7 @@ impl Bench {
 impl Drop for Bench {
     fn drop(&mut self) {
         for process in processes(|cwd| cwd.starts_with(self.folder.path())) {
-            adopting::signal(process.file_name().unwrap().to_str().unwrap().parse().unwrap(), "KILL");
+            adopting::signal(process.file_name().unwrap().to_str().unwrap().parse().unwrap(), Signal::KILL);
         }
     }
 }
