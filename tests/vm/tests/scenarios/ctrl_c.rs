@@ -1,12 +1,11 @@
 //! Ctrl-C in every long command: nothing is left behind, nothing is lost.
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "the lint settings for tests reach only test functions")]
 
 use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use dormouse_vm_tests::{Daemon, FreshState, binary, block_on, qemus_of};
+use dormouse_vm_tests::{Daemon, FreshState, binary, block_on, processes_of, qemus_of};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -71,6 +70,14 @@ fn commands_that_make_something_take_it_away_again() {
         some_vm_runs(fresh.path()).await;
         interrupt(&create);
         create.wait().await.unwrap();
+        only(&daemon, fresh.path(), &[]).await;
+
+        let packages = async || !processes_of(fresh.path(), "mmdebstrap").is_empty();
+        let mut build = daemon.spawn(&["template", "build", "other", "--package", "hello"]);
+        wait_until(packages).await;
+        interrupt(&build);
+        assert!(!build.wait().await.unwrap().success());
+        wait_until(async || !packages().await).await;
         only(&daemon, fresh.path(), &[]).await;
 
         let mut build = daemon.spawn(&["template", "build", "other", "--ram", "512M"]);

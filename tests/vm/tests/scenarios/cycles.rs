@@ -1,10 +1,4 @@
 //! Fifty snapshots under what users keep running: nothing that should live is lost, nothing hangs.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "the lint settings for tests reach only test functions, not what they share"
-)]
 
 use std::time::Duration;
 

@@ -139,5 +139,12 @@ fn the_command_line_does_the_whole_round() {
         );
         daemon.ok(&["rm", "--all"]).await;
         assert_eq!(daemon.ok(&["ls", "--json"]).await, "[]");
+
+        let looked: Value = serde_json::from_str(&daemon.ok(&["doctor", "--json"]).await).unwrap();
+        let verdict =
+            |name: &str| looked.as_array().unwrap().iter().find(|c| c["name"] == name).unwrap()["verdict"].clone();
+        for name in ["QEMU", "mmdebstrap", "mke2fs", "agent", "daemon"] {
+            assert_eq!(verdict(name), "ok", "{name}: {looked}");
+        }
     });
 }
