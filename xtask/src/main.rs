@@ -42,6 +42,8 @@ enum Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<OsString>,
     },
+    /// Work of a busy guest with and without the agent's reclaimer, on a real guest. Needs `cargo xtask dist`.
+    Reclaim,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -52,6 +54,7 @@ fn main() -> anyhow::Result<()> {
         Args::Bench(Bench::Introspect) => bench::introspect::run()?,
         Args::Bench(Bench::Image) => bench::image::run()?,
         Args::Bench(Bench::Snapshot { options }) => bench::snapshot::run(&options)?,
+        Args::Bench(Bench::Reclaim) => bench::reclaim::run()?,
         Args::Tidy => tidy::run()?,
     }
     Ok(())

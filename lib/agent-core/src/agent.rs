@@ -10,8 +10,10 @@ use crate::cgroups::Cgroups;
 use crate::identity::UserDatabase;
 use crate::init::Settings;
 use crate::kernel::GuestKernel;
+use crate::metrics::Metrics;
 use crate::ports::Ports;
 use crate::process::{Children, Registry};
+use crate::reclaim::Reclaimer;
 use crate::server::Connections;
 use crate::snapshot::Snapshot;
 use crate::watch::Watchers;
@@ -38,6 +40,10 @@ pub struct Durations {
     pub linger: Duration,
     /// A watcher that nobody polls for this long goes away.
     pub watcher_idle: Duration,
+    /// Between looks at the guest's memory.
+    pub reclaim_look: Duration,
+    /// How long a guest must have been calm before memory is reclaimed.
+    pub reclaim_calm: Duration,
 }
 
 impl Default for Durations {
@@ -51,6 +57,8 @@ impl Default for Durations {
             request_body: Duration::from_secs(60),
             linger: Duration::from_secs(2),
             watcher_idle: Duration::from_secs(3600),
+            reclaim_look: Duration::from_secs(5),
+            reclaim_calm: Duration::from_secs(60),
         }
     }
 }
@@ -115,6 +123,8 @@ pub struct Agent {
     pub(crate) snapshot: Snapshot,
     pub(crate) connections: Arc<Connections>,
     pub(crate) ports: Arc<Ports>,
+    pub(crate) reclaimer: Reclaimer,
+    pub(crate) metrics: Metrics,
     pub(crate) durations: Durations,
 }
 
@@ -137,6 +147,8 @@ impl Agent {
             snapshot: Snapshot::default(),
             connections: Arc::new(Connections::new(connection_limit())),
             ports: Arc::new(Ports::new(options.guest_addresses)),
+            reclaimer: Reclaimer::default(),
+            metrics: Metrics::default(),
             durations: options.durations,
             guest: options.guest,
             open_files: options.open_files,

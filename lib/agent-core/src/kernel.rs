@@ -1,18 +1,22 @@
-//! What the agent changes in the kernel of its guest at the start of a life. A trait, so that tests see the order of the changes
+//! What the agent changes in the kernel of its guest, at the start of a life and later. A trait, so that tests see the order of the changes
 //! without making them.
 
+use std::ffi::CString;
 use std::fmt::Debug;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use jiff::Timestamp;
 use rustix::fs::OFlags;
+use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::bounded_file;
-use crate::init::clock;
+use crate::init::{Volume, VolumePorts, clock};
+use crate::reclaim::{MemorySample, ReclaimStep, Reclaimed, linux};
 
-/// The kernel of a guest. Calls may block; each is made at most once at a time.
+/// The kernel of a guest. Calls may block; each is made at most once at a time, those of volumes once for each place.
 pub trait GuestKernel: Debug + Send + Sync {
     /// Steps the clock forward to `time` if it lags, never back.
     fn step_clock(&self, time: Timestamp) -> io::Result<()>;
@@ -22,6 +26,14 @@ pub trait GuestKernel: Debug + Send + Sync {
     fn reseed(&self, host_bytes: &[u8]) -> io::Result<()>;
     /// Sets the kernel's host name.
     fn set_hostname(&self, name: &str) -> io::Result<()>;
+    /// Mounts a volume. May wait for its server for long.
+    fn mount(&self, volume: &Volume) -> io::Result<()>;
+    /// Takes what is mounted at `path` away; `lazy` from the tree at once, though it may still be in use.
+    fn unmount(&self, path: &Path, lazy: bool) -> io::Result<()>;
+    /// How its memory is used now.
+    fn memory(&self) -> io::Result<MemorySample>;
+    /// Takes memory that is not in use.
+    fn reclaim(&self, step: ReclaimStep) -> io::Result<Reclaimed>;
 }
 
 /// The kernel that this program runs on.
@@ -57,6 +69,29 @@ impl GuestKernel for Linux {
 
     fn set_hostname(&self, name: &str) -> io::Result<()> {
         Ok(rustix::system::sethostname(name.as_bytes())?)
+    }
+
+    fn mount(&self, volume: &Volume) -> io::Result<()> {
+        std::fs::create_dir_all(&volume.path)?;
+        let try_by = |ports| {
+            let options = CString::new(volume.options(ports))?;
+            let flags = MountFlags::NOSUID | MountFlags::NODEV;
+            Ok(rustix::mount::mount(volume.source(), &volume.path, "nfs", flags, Some(options.as_c_str()))?)
+        };
+        try_by(VolumePorts::One).or_else(|_: io::Error| try_by(VolumePorts::Mapped))
+    }
+
+    fn unmount(&self, path: &Path, lazy: bool) -> io::Result<()> {
+        let flags = if lazy { UnmountFlags::DETACH } else { UnmountFlags::empty() };
+        Ok(rustix::mount::unmount(path, flags | UnmountFlags::NOFOLLOW)?)
+    }
+
+    fn memory(&self) -> io::Result<MemorySample> {
+        linux::here().look()
+    }
+
+    fn reclaim(&self, step: ReclaimStep) -> io::Result<Reclaimed> {
+        linux::here().reclaim(step)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A way into a guest: commands through its agent.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
@@ -120,6 +121,28 @@ impl Guest {
             curl.arg("-H").arg(format!("x-access-token: {}", self.token));
         }
         assert!(curl.status().await.is_ok_and(|status| status.success()), "{path}");
+    }
+
+    /// Its agent's figures, by their names with labels.
+    pub async fn metrics(&self) -> BTreeMap<String, f64> {
+        let text = self.ask("/metrics", &["-H", "accept: text/plain"]).await;
+        let values = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.rsplit_once(' '));
+        values.map(|(name, value)| (name.to_owned(), value.parse().expect("a figure"))).collect()
+    }
+
+    /// Lets its agent give memory of an idle guest back, or not.
+    pub async fn let_reclaim(&self, reclaim: bool) {
+        self.ask("/init", &["-d", &format!("{{\"reclaim\":{reclaim}}}")]).await;
+    }
+
+    async fn ask(&self, path: &str, arguments: &[&str]) -> String {
+        let token = format!("x-access-token: {}", self.token);
+        let mut curl = tokio::process::Command::new("curl");
+        curl.args(["-sS", "-f", "-m", "60", "-H", &token]).args(arguments).arg(format!("{}{path}", self.base));
+        let answer = curl.output().await.expect("run curl");
+        let why = String::from_utf8_lossy(&answer.stderr);
+        assert!(answer.status.success(), "{path}: {why}");
+        String::from_utf8_lossy(&answer.stdout).into_owned()
     }
 
     /// Runs a command that must succeed; gives its trimmed output.

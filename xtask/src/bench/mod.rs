@@ -5,6 +5,7 @@ pub(crate) mod image;
 pub(crate) mod introspect;
 mod real_guest;
 pub(crate) mod snapshot;
+pub(crate) mod reclaim;
 
 use std::time::Duration;
 

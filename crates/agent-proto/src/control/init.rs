@@ -7,6 +7,18 @@ use serde::{Deserialize, Serialize};
 /// Most bytes of entropy, decoded, that one `/init` takes.
 pub const MAX_ENTROPY_BYTES: usize = 4096;
 
+/// Most volumes that one `/init` takes.
+pub const MAX_VOLUMES: usize = 16;
+
+/// A volume that the guest is to mount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeMount {
+    /// An NFS export: `ADDRESS:/PATH`.
+    pub nfs_target: String,
+    /// Where it is to be, an absolute path.
+    pub path: String,
+}
+
 /// Body of `POST /init`. Every field may be absent; unknown fields are ignored.
 #[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -43,6 +55,16 @@ pub struct InitRequest {
     /// environment as `E2B_EVENTS_ADDRESS`. Empty is absent.
     #[serde(rename = "hyperloopIP", skip_serializing_if = "Option::is_none")]
     pub hyperloop_ip: Option<String>,
+    /// The volumes that are to be mounted, no others. Those of an earlier `lifecycle_id` are mounted anew.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub volume_mounts: Option<Vec<VolumeMount>>,
+    /// Certificates in PEM form that the guest's programs are to trust in addition to the usual ones; they replace those of an
+    /// earlier call. Empty is absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ca_bundle: Option<String>,
+    /// Whether memory of an idle guest is given back. Absent leaves it as it is; at first it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reclaim: Option<bool>,
 }
 
 impl std::fmt::Debug for InitRequest {
@@ -59,6 +81,9 @@ impl std::fmt::Debug for InitRequest {
             .field("entropy", &self.entropy.as_ref().map(String::len))
             .field("generation", &self.generation)
             .field("hyperloop_ip", &self.hyperloop_ip)
+            .field("volume_mounts", &self.volume_mounts)
+            .field("ca_bundle", &self.ca_bundle.as_ref().map(String::len))
+            .field("reclaim", &self.reclaim)
             .finish()
     }
 }
@@ -69,12 +94,15 @@ mod tests {
 
     #[test]
     fn field_names_are_those_of_the_wire() {
-        let body = r#"{"accessToken":"t","envVars":{"A":"1"},"lifecycleID":"l","generation":3,"hyperloopIP":"10.0.0.1","other":1}"#;
+        let body = r#"{"accessToken":"t","envVars":{"A":"1"},"lifecycleID":"l","generation":3,"hyperloopIP":"10.0.0.1",
+            "volumeMounts":[{"nfs_target":"10.0.0.9:/v","path":"/mnt"}],"caBundle":"c","reclaim":false,"other":1}"#;
         let request: InitRequest = serde_json::from_str(body).unwrap();
         assert_eq!(request.access_token.as_deref(), Some("t"));
         assert_eq!(request.lifecycle_id.as_deref(), Some("l"));
         assert_eq!(request.generation, Some(3));
         assert_eq!(request.env_vars.unwrap()["A"], "1");
+        assert_eq!(request.volume_mounts.unwrap()[0].nfs_target, "10.0.0.9:/v");
+        assert_eq!((request.ca_bundle.as_deref(), request.reclaim), (Some("c"), Some(false)));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 mod init;
 mod prepare;
 
-pub use init::{InitRequest, MAX_ENTROPY_BYTES};
+pub use init::{InitRequest, MAX_ENTROPY_BYTES, MAX_VOLUMES, VolumeMount};
 pub use prepare::{CachePolicy, ConnectionPolicy, PrepareReport, PrepareRequest, StepOutcome, StepReport};
 
 /// TCP port of the agent.

@@ -3,6 +3,8 @@
 use http::HeaderMap;
 use http::header::ACCEPT_ENCODING;
 
+use crate::server::weighed;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
     Identity,
@@ -12,12 +14,8 @@ pub(super) enum Coding {
 /// Gzip where the client takes it, else the file as it is; `None` when it takes neither.
 pub(super) fn choose(headers: &HeaderMap) -> Option<Coding> {
     let (mut gzip, mut identity, mut any) = (None, None, None);
-    let lists = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    for one in lists.flat_map(|list| list.split(',')) {
-        let mut parts = one.split(';').map(str::trim);
-        let name = parts.next().unwrap_or("").to_ascii_lowercase();
-        let quality = parts.find_map(|p| p.strip_prefix("q=").or_else(|| p.strip_prefix("Q="))).unwrap_or("1");
-        let accepted = quality.parse::<f32>().is_ok_and(|q| q > 0.0);
+    for (name, weight) in weighed(headers, ACCEPT_ENCODING) {
+        let accepted = weight > 0.0;
         match name.as_str() {
             "gzip" | "x-gzip" => gzip = Some(accepted),
             "identity" => identity = Some(accepted),

@@ -7,6 +7,8 @@ use http::StatusCode;
 use jiff::Timestamp;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::ca_bundle::CaBundle;
+use super::volume::{self, Volume};
 use super::{entropy, is_hostname};
 use crate::server::HttpError;
 
@@ -16,6 +18,8 @@ pub(super) struct Checked {
     pub(super) entropy: Option<Zeroizing<Vec<u8>>>,
     /// Where E2B's hosts take events from programs in the guest.
     pub(super) events: Option<IpAddr>,
+    pub(super) volumes: Option<Vec<Volume>>,
+    pub(super) ca_bundle: Option<CaBundle>,
 }
 
 impl Drop for Checked {
@@ -41,6 +45,10 @@ impl Checked {
         }
         let events = request.hyperloop_ip.as_deref().filter(|ip| !ip.is_empty()).map(str::parse).transpose();
         let events = events.map_err(|error| bad_request(format!("hyperloopIP is not an address: {error}")))?;
-        Ok(Self { request, timestamp, entropy, events })
+        let volumes = request.volume_mounts.as_deref().map(volume::check_all).transpose();
+        let volumes = volumes.map_err(|error| bad_request(error.to_string()))?;
+        let ca_bundle = CaBundle::parse(request.ca_bundle.as_deref().unwrap_or_default());
+        let ca_bundle = ca_bundle.map_err(|error| bad_request(error.to_string()))?;
+        Ok(Self { request, timestamp, entropy, events, volumes, ca_bundle })
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::checked::Checked;
+use super::settings::Done;
 use super::{hosts, machine_id, set_hostname};
 use crate::agent::{Agent, Guest};
 use crate::kernel::GuestKernel;
@@ -22,27 +23,33 @@ struct Steps<'a> {
 }
 
 impl Steps<'_> {
-    async fn run(&self, what: &'static str, step: impl FnOnce(&Guest) -> io::Result<()> + Send + 'static) {
+    /// True when it was done.
+    async fn run(&self, what: &'static str, step: impl FnOnce(&Guest) -> io::Result<()> + Send + 'static) -> bool {
         let guest = self.guest.clone();
         let call = self.calls.call(what, move || step(&guest));
         let result = tokio::time::timeout(STEP_LIMIT, call).await;
         let problem = match result {
-            Ok(Ok(())) => return,
+            Ok(Ok(())) => return true,
             Ok(Err(error)) => error.to_string(),
             Err(_) => "not in time".to_owned(),
         };
-        crate::boot::log(&format!("init: cannot {what}: {problem}"));
+        complain(what, &problem);
+        false
     }
 }
 
+fn complain(what: &str, problem: &str) {
+    crate::boot::log(&format!("init: cannot {what}: {problem}"));
+}
+
 /// Does what `checked` asks for. Time comes first, since files get it; then the generator, since a machine id comes from it.
-pub(super) async fn change(agent: &Agent, checked: &Checked) {
+pub(super) async fn change(agent: &Agent, checked: &Checked, done: &mut Done) {
     let Some(guest) = &agent.guest else { return };
     let steps = Steps { calls: agent.settings.calls(), guest };
     match checked.timestamp {
         Some(time) => steps.run("step the clock", move |guest| guest.kernel.step_clock(time)).await,
         None => steps.run("step the clock", step_clock_alone).await,
-    }
+    };
     let bytes = checked.entropy.clone().unwrap_or_default();
     steps.run("reseed the random generator", move |guest| guest.kernel.reseed(&bytes)).await;
     if let Some(name) = checked.request.hostname.clone() {
@@ -54,6 +61,17 @@ pub(super) async fn change(agent: &Agent, checked: &Checked) {
     }
     if let Some(address) = checked.events {
         steps.run("name the address for events", move |guest| hosts::set_events(&guest.root, address)).await;
+    }
+    if let Some(bundle) = checked.ca_bundle.clone().filter(|bundle| done.ca_bundle.as_ref() != Some(bundle)) {
+        let wanted = bundle.clone();
+        if steps.run("install the certificates", move |guest| bundle.install(&guest.root)).await {
+            done.ca_bundle = Some(wanted);
+        }
+    }
+    if let Some(wanted) = &checked.volumes {
+        let lifecycle = checked.request.lifecycle_id.clone().or_else(|| agent.settings.lifecycle_id());
+        let problems = done.volumes.set(guest, steps.calls, wanted, lifecycle.as_deref()).await;
+        problems.iter().for_each(|problem| complain("keep the volumes as they are to be", problem));
     }
 }
 

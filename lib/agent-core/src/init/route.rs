@@ -11,6 +11,7 @@ use jiff::Timestamp;
 
 use super::checked::{Checked, bad_request};
 use super::guest;
+use super::settings::Done;
 use crate::access::init_allowed;
 use crate::agent::Agent;
 use crate::server::{ConnectionId, HttpError};
@@ -41,17 +42,20 @@ fn parse(body: &[u8]) -> Result<InitRequest, HttpError> {
 
 /// One after the other, so that of two that race the newer one has the last word.
 async fn apply_in_turn(agent: &Agent, checked: &Checked, caller: Option<ConnectionId>) {
-    let _turn = agent.settings.turn().await;
+    let mut done = agent.settings.turn().await;
     if !agent.settings.is_stale(checked.timestamp.map(Timestamp::as_nanosecond)) {
-        apply(agent, checked, caller).await;
+        apply(agent, checked, caller, &mut done).await;
     }
 }
 
 /// Everything that user processes could notice comes before they run on.
-async fn apply(agent: &Agent, checked: &Checked, caller: Option<ConnectionId>) {
+async fn apply(agent: &Agent, checked: &Checked, caller: Option<ConnectionId>, done: &mut Done) {
     let ending = begin_restore(agent).await;
-    guest::change(agent, checked).await;
+    guest::change(agent, checked, done).await;
     agent.settings.apply(&checked.request, checked.events);
+    if let Some(reclaim) = checked.request.reclaim {
+        agent.reclaimer.enable(reclaim);
+    }
     if let Some(token) = checked.request.access_token.as_ref().filter(|token| !token.is_empty()) {
         agent.access.set(token);
     }

@@ -8,6 +8,8 @@ use std::sync::{Mutex, PoisonError};
 use dormouse_agent_proto::control::InitRequest;
 use tokio::sync::{Mutex as Turns, MutexGuard as Turn};
 
+use super::ca_bundle::CaBundle;
+use super::volumes::Volumes;
 use crate::offload::Offload;
 
 /// Variable that names the host's events to programs, as E2B's agent does.
@@ -25,11 +27,18 @@ struct State {
     newest: Option<i128>,
 }
 
+/// What earlier calls of `/init` have done to the guest.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    pub(super) volumes: Volumes,
+    pub(super) ca_bundle: Option<CaBundle>,
+}
+
 /// What `/init` set, or the defaults.
 #[derive(Debug)]
 pub(crate) struct Settings {
     state: Mutex<State>,
-    turns: Turns<()>,
+    turns: Turns<Done>,
     calls: Offload,
 }
 
@@ -75,8 +84,13 @@ impl Settings {
         self.with(|s| s.hostname.clone())
     }
 
+    /// The host's name for this life.
+    pub(super) fn lifecycle_id(&self) -> Option<String> {
+        self.with(|s| s.lifecycle_id.clone())
+    }
+
     /// To be held while a call of `/init` is worked off.
-    pub(super) async fn turn(&self) -> Turn<'_, ()> {
+    pub(super) async fn turn(&self) -> Turn<'_, Done> {
         self.turns.lock().await
     }
 

@@ -30,6 +30,14 @@ struct Running {
     task: JoinHandle<()>,
 }
 
+/// How many ports have a server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Counts {
+    /// By the name of the scope.
+    pub(crate) by_scope: [(&'static str, usize); 3],
+    pub(crate) forwarded: usize,
+}
+
 /// The subsystem.
 #[derive(Debug)]
 pub(crate) struct Ports {
@@ -106,6 +114,14 @@ impl Ports {
         let (source, ports) = self.board.read();
         let forwarded = ports.iter().filter(|port| port.forwarded).count();
         format!("{} ports known by {}, {forwarded} were forwarded", ports.len(), source.name())
+    }
+
+    /// How many there are.
+    pub(crate) fn counts(&self) -> Counts {
+        let (_, ports) = self.board.read();
+        let of = |scope: Scope| ports.iter().filter(|port| port.scope == scope).count();
+        let by_scope = [("loopback", of(Scope::Loopback)), ("any", of(Scope::Any)), ("guest", of(Scope::Guest))];
+        Counts { by_scope, forwarded: ports.iter().filter(|port| port.forwarded).count() }
     }
 
     fn own_port(&self) -> Option<u16> {

@@ -23,6 +23,7 @@ use super::routes::routes;
 use super::unread::Unread;
 use super::unwanted_body::RequestBody;
 use crate::agent::Agent;
+use crate::reclaim;
 
 /// What one connection may buffer in each direction, a head included: what it costs when its client is hostile.
 const MAX_BUFFER: usize = 64 * 1024;
@@ -41,9 +42,13 @@ pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-/// Serves `agent` on `listener` until the future is dropped. Connections go on in tasks of their own.
+/// Serves `agent` on `listener`, and reclaims memory, until the future is dropped. Connections go on in tasks of their own.
 pub async fn serve(agent: Arc<Agent>, listener: TcpListener) {
-    let routes = routes(Arc::clone(&agent));
+    tokio::join!(accept(&agent, listener), reclaim::run(&agent));
+}
+
+async fn accept(agent: &Arc<Agent>, listener: TcpListener) {
+    let routes = routes(Arc::clone(agent));
     if let Ok(own) = listener.local_addr() {
         agent.ports.set_own(own.port());
     }
@@ -53,7 +58,7 @@ pub async fn serve(agent: Arc<Agent>, listener: TcpListener) {
             Ok((stream, peer)) => {
                 // Dropping it closes it.
                 let Some((id, orders)) = agent.connections.register(peer) else { continue };
-                let (agent, routes) = (Arc::clone(&agent), routes.clone());
+                let (agent, routes) = (Arc::clone(agent), routes.clone());
                 tokio::spawn(async move {
                     connection(stream, routes, &agent, id, orders).await;
                     agent.connections.forget(id);

@@ -7,6 +7,7 @@ mod error;
 mod event_stream;
 mod linger;
 mod listener;
+mod quality;
 mod request_body;
 mod routes;
 #[cfg(feature = "testing")]
@@ -20,3 +21,4 @@ pub(crate) use event_stream::{event_stream, keepalive};
 pub use listener::{listen, serve};
 #[cfg(feature = "testing")]
 pub use testing::ask;
+pub(crate) use quality::weighed;

@@ -15,6 +15,7 @@ use crate::agent::Agent;
 use crate::files::{compose, download, upload};
 use crate::filesystem::FilesystemRpc;
 use crate::init::{envs, init};
+use crate::metrics::metrics;
 use crate::ports;
 use crate::process::ProcessRpc;
 use crate::snapshot::{abort, freeze, health, prepare, refuse_while_prepared, unfreeze};
@@ -39,6 +40,7 @@ pub(super) fn routes(agent: Arc<Agent>) -> Router {
         .layer(from_fn_with_state(Arc::clone(&agent), refuse_while_prepared));
     let control = Router::new()
         .route("/health", get(health))
+        .route("/metrics", get(metrics))
         .route("/init", post(init))
         .route("/freeze", post(freeze))
         .route("/unfreeze", post(unfreeze))

@@ -7,6 +7,7 @@ mod freezer;
 mod per_cpu_lists;
 mod phase;
 mod prepare;
+mod record;
 mod restore;
 mod routes;
 mod steps;

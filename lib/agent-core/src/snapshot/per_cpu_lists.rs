@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-use super::facts::Memory;
+use super::facts::memory;
 use super::steps::Done;
 
 /// Share of a zone's pages that its lists may hold: one part in so many. 0 lets the kernel choose
@@ -24,13 +24,13 @@ const FREED: usize = 1024;
 
 /// Cuts the lists of all CPUs back, as far as their pages are of the zone that new memory comes from.
 pub(super) fn drain() -> io::Result<Done> {
-    let before = Memory::read().free;
+    let before = memory().free;
     let limit = fs::read_to_string(LIMIT)?;
     fs::write(LIMIT, SHORTEST)?;
     let freed = free_pages_on_every_cpu();
     fs::write(LIMIT, limit.trim_end())?;
     freed?;
-    Ok(Done { bytes: Memory::read().free.saturating_sub(before), detail: None })
+    Ok(Done { bytes: memory().free.saturating_sub(before), detail: None })
 }
 
 fn free_pages_on_every_cpu() -> io::Result<()> {

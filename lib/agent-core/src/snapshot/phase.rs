@@ -10,9 +10,12 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use dormouse_agent_proto::control::PrepareReport;
 use tokio::sync::watch;
 
 use super::activity::{Activity, Quiet};
+use super::prepare::PrepareError;
+use super::record::Record;
 use super::{freezer, restore};
 use crate::agent::Agent;
 use crate::cgroups::Cgroups;
@@ -97,6 +100,7 @@ pub(crate) struct Snapshot {
     pub(super) calls: Offload,
     phase: watch::Sender<Phase>,
     state: Mutex<State>,
+    record: Mutex<Record>,
 }
 
 impl Default for Snapshot {
@@ -106,6 +110,7 @@ impl Default for Snapshot {
             calls: Offload::default(),
             phase: watch::Sender::new(Phase::Running),
             state: Mutex::new(State { hold: None, generation: 0, round: 0, asked: None }),
+            record: Mutex::default(),
         }
     }
 }
@@ -124,8 +129,17 @@ impl Snapshot {
         *self.phase.borrow() == Phase::Frozen
     }
 
+    /// How preparations went.
+    pub(crate) fn record(&self) -> Record {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn note(&self, result: Result<&PrepareReport, PrepareError>, took: Duration) {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner).note(result, took);
+    }
+
     /// Number of the life that a snapshot would end; 0 until `/init` or a restore begins the first.
-    pub(super) fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         self.with(|state| state.generation)
     }
 

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use dormouse_agent_proto::control::{CachePolicy, PrepareReport, PrepareRequest};
 use thiserror::Error;
+use tokio::time::Instant;
 
-use super::facts::{Facts, Memory};
+use super::facts::{Facts, memory};
 use super::freeze::freeze_cgroups;
 use super::per_cpu_lists;
 use super::phase::{Hold, Work};
@@ -62,6 +63,17 @@ pub(super) enum PrepareError {
 
 /// Prepares. Complete or undone when it returns; the caller must not drop it in between.
 pub(super) async fn prepare(
+    agent: &Arc<Agent>,
+    request: PrepareRequest,
+    caller: Option<ConnectionId>,
+) -> Result<PrepareReport, PrepareError> {
+    let begin = Instant::now();
+    let result = try_prepare(agent, request, caller).await;
+    agent.snapshot.note(result.as_ref().map_err(|error| *error), begin.elapsed());
+    result
+}
+
+async fn try_prepare(
     agent: &Arc<Agent>,
     request: PrepareRequest,
     caller: Option<ConnectionId>,
@@ -185,17 +197,17 @@ fn open_directory(path: &Path) -> std::io::Result<std::fs::File> {
 
 /// Flushes the file systems that hold the user's files: the overlay disk, and through it the joined root.
 fn sync(overlay: &Path) -> std::io::Result<Done> {
-    let before = Memory::read().dirty;
+    let before = memory().dirty;
     for path in [Path::new("/"), overlay] {
         rustix::fs::syncfs(open_directory(path)?)?;
     }
-    Ok(Done { bytes: before.saturating_sub(Memory::read().dirty), detail: None })
+    Ok(Done { bytes: before.saturating_sub(memory().dirty), detail: None })
 }
 
 fn drop_cache() -> std::io::Result<Done> {
-    let before = Memory::read().cache;
+    let before = memory().cache;
     std::fs::write("/proc/sys/vm/drop_caches", "1")?;
-    Ok(Done { bytes: before.saturating_sub(Memory::read().cache), detail: None })
+    Ok(Done { bytes: before.saturating_sub(memory().cache), detail: None })
 }
 
 fn trim(overlay: &Path) -> std::io::Result<Done> {

@@ -101,18 +101,14 @@ async fn init_ends_the_prepared_state_once_per_generation() {
 
 #[tokio::test]
 async fn a_prepare_that_no_snapshot_follows_is_undone() {
-    let durations = Durations { watchdog: Duration::from_millis(300), ..Durations::default() };
-    let agent = agent_with(durations, false).await;
-    prepare(&agent, "").await;
-    assert!(!is_open(&agent).await);
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(is_open(&agent).await);
+    let agent = agent().await;
+    prepare(&agent, r#"{"watchdogMs":300}"#).await;
+    eventually("undone", async || is_open(&agent).await).await;
     // A watchdog bites only its own prepare.
-    prepare(&agent, "").await;
+    prepare(&agent, r#"{"watchdogMs":300}"#).await;
     agent.post("/snapshot/abort", "").await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
-    prepare(&agent, "").await;
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    prepare(&agent, r#"{"watchdogMs":600000}"#).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
     assert!(!is_open(&agent).await);
 }
 

@@ -20,5 +20,7 @@ mod free_pages;
 mod lies;
 mod processes;
 mod recovery;
+mod reclaim;
+mod reclaim_bench;
 mod round_trip;
 mod templates;
