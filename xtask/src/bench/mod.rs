@@ -4,8 +4,8 @@ pub(crate) mod agent;
 pub(crate) mod image;
 pub(crate) mod introspect;
 mod real_guest;
-pub(crate) mod snapshot;
 pub(crate) mod reclaim;
+pub(crate) mod snapshot;
 
 use std::time::Duration;
 

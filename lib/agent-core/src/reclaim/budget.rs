@@ -34,8 +34,10 @@ impl Budget {
         self.nanos = self.nanos.saturating_add(nanos(elapsed / SHARE)).min(nanos(BURST));
     }
 
-    pub(super) fn spend(&mut self, cpu: Duration, bytes: u64) {
+    /// Spends what a step took, which is the price of `bytes` if they are known.
+    pub(super) fn spend(&mut self, cpu: Duration, bytes: Option<u64>) {
         self.nanos = self.nanos.saturating_sub(nanos(cpu));
+        let Some(bytes) = bytes else { return };
         #[expect(clippy::cast_precision_loss, reason = "an estimate")]
         let price = cpu.as_secs_f64() * 1e9 / bytes.max(MIN_STEP) as f64;
         self.price = f64::midpoint(self.price, price);
@@ -65,7 +67,7 @@ mod tests {
         assert_eq!(budget.affordable(), Some(5_000_000), "10 ms at 2 ns");
         budget.earn(3600 * SECOND);
         assert_eq!(budget.affordable(), Some(MAX_STEP));
-        budget.spend(Duration::from_millis(30), 1 << 20);
+        budget.spend(Duration::from_millis(30), Some(1 << 20));
         assert_eq!(budget.affordable(), None, "in debt");
         budget.earn(SECOND);
         assert_eq!(budget.affordable(), None, "just out of debt");
@@ -77,11 +79,11 @@ mod tests {
     fn what_is_too_dear_is_bought_in_the_smallest_step_by_who_saves_for_it() {
         let mut budget = Budget::default();
         for _ in 0..10 {
-            budget.spend(SECOND, 1);
+            budget.spend(SECOND, Some(1));
         }
         budget.earn(1100 * SECOND);
         assert_eq!(budget.affordable(), Some(MIN_STEP));
-        budget.spend(SECOND, MIN_STEP);
+        budget.spend(SECOND, None);
         budget.earn(99 * SECOND);
         assert_eq!(budget.affordable(), None);
     }

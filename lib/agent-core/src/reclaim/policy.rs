@@ -68,13 +68,12 @@ pub enum ReclaimStep {
     },
 }
 
-/// What the kernel gave.
+/// What a step brought. Names are not known yet: the kernel frees them only when nobody can be looking at them any more, which the
+/// next sample shows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reclaimed {
     /// Bytes of files.
     pub files: u64,
-    /// Bytes of the caches of names and inodes.
-    pub names: u64,
     /// CPU time that it took.
     pub cpu: Duration,
 }
@@ -91,6 +90,8 @@ pub(super) struct Pace {
 /// What to do now, and when to look again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Plan {
+    /// Bytes of names that the last step brought, as it turns out.
+    pub(super) names_freed: u64,
     pub(super) step: Option<ReclaimStep>,
     pub(super) look_again: Duration,
 }
@@ -118,6 +119,8 @@ pub(super) struct State {
     /// `None` until the calm has lasted long enough.
     credit: Option<Credit>,
     taken: Option<Taken>,
+    /// The last step, if nobody has looked since.
+    last: Option<(ReclaimStep, Reclaimed)>,
     budget: Budget,
     rest: Duration,
     rest_until: Duration,
@@ -138,10 +141,14 @@ impl State {
 
     /// Decides on what is seen now.
     pub(super) fn next(mut self, now: &MemorySample, pace: &Pace) -> (Self, Plan) {
-        let wait = Plan { step: None, look_again: pace.look };
+        let mut wait = Plan { names_freed: 0, step: None, look_again: pace.look };
         let Some(before) = self.before.replace(*now) else { return (self, wait) };
         let elapsed = now.at.saturating_sub(before.at);
         self.budget.earn(elapsed);
+        if let Some((step, got)) = self.last.take() {
+            wait.names_freed = before.names.saturating_sub(now.names);
+            self.settle(step, &got, wait.names_freed);
+        }
         self.judge(now);
         if elapsed.is_zero() || !is_calm(&before, now, elapsed) {
             (self.calm_since, self.credit) = (None, None);
@@ -160,11 +167,11 @@ impl State {
             None => (self, wait),
             Some(ReclaimStep::Files(bytes)) => {
                 let step = self.budget.affordable().map(|most| ReclaimStep::Files(bytes.min(most)));
-                (self, Plan { step, look_again: soon })
+                (self, Plan { step, look_again: soon, ..wait })
             }
             Some(names) => {
                 let step = self.budget.affordable().map(|_| names);
-                (self, Plan { step, look_again: soon })
+                (self, Plan { step, look_again: soon, ..wait })
             }
         }
     }
@@ -203,29 +210,34 @@ impl State {
         }
     }
 
-    /// Notes how a step went. What is hard to get is in use after all and not asked for again in this calm, nor names that
-    /// cost more files than they free.
+    /// Notes how a step went.
     pub(super) fn after(mut self, step: ReclaimStep, got: &Reclaimed) -> Self {
-        self.budget.spend(got.cpu, got.files.saturating_add(got.names));
+        // Only files have a price that is known now.
+        let bytes = matches!(step, ReclaimStep::Files(_)).then_some(got.files);
+        self.budget.spend(got.cpu, bytes);
         let refaulted = self.before.map_or(0, |before| before.refaulted);
         let taken = self.taken.get_or_insert(Taken { bytes: 0, refaulted_before: refaulted });
         taken.bytes = taken.bytes.saturating_add(got.files);
-        if let Some(credit) = &mut self.credit {
-            credit.files = credit.files.saturating_sub(got.files);
-            credit.names = credit.names.saturating_sub(got.names);
-            match step {
-                ReclaimStep::Files(asked) if got.files < asked / 2 => credit.files = 0,
-                ReclaimStep::Names { weight } if got.names < FEW_NAMES && weight < MOST_WEIGHT => {
-                    credit.weight = weight.saturating_mul(WEIGHT_FACTOR).min(MOST_WEIGHT);
-                }
-                ReclaimStep::Names { .. } if got.names < got.files.max(MIN_STEP) => credit.names = 0,
-                ReclaimStep::Names { weight } if got.names > MANY_NAMES => {
-                    credit.weight = (weight / WEIGHT_FACTOR).max(USUAL_WEIGHT);
-                }
-                _ => {}
-            }
-        }
+        self.last = Some((step, *got));
         self
+    }
+
+    /// What is hard to get is in use after all and not asked for again in this calm, nor names that cost more files than they free.
+    fn settle(&mut self, step: ReclaimStep, got: &Reclaimed, names: u64) {
+        let Some(credit) = &mut self.credit else { return };
+        credit.files = credit.files.saturating_sub(got.files);
+        credit.names = credit.names.saturating_sub(names);
+        match step {
+            ReclaimStep::Files(asked) if got.files < asked / 2 => credit.files = 0,
+            ReclaimStep::Names { weight } if names < FEW_NAMES && weight < MOST_WEIGHT => {
+                credit.weight = weight.saturating_mul(WEIGHT_FACTOR).min(MOST_WEIGHT);
+            }
+            ReclaimStep::Names { .. } if names < got.files.max(MIN_STEP) => credit.names = 0,
+            ReclaimStep::Names { weight } if names > MANY_NAMES => {
+                credit.weight = (weight / WEIGHT_FACTOR).max(USUAL_WEIGHT);
+            }
+            _ => {}
+        }
     }
 }
 

@@ -91,13 +91,13 @@ pub(crate) async fn run(agent: &Agent) {
 
 async fn round(agent: &Agent, guest: &Guest, state: State, pace: &Pace) -> io::Result<(State, Plan)> {
     let reclaimer = &agent.reclaimer;
-    let kept_out = |state: State| Ok((state.afresh(), Plan { step: None, look_again: pace.look }));
+    let kept_out = |state: State| Ok((state.afresh(), Plan { names_freed: 0, step: None, look_again: pace.look }));
     if !reclaimer.is_enabled() || !agent.snapshot.is_running() {
         return kept_out(state);
     }
     let sample = reclaimer.look(guest).await?;
-    reclaimer.with(|figures| figures.look(sample.refaulted));
     let (state, plan) = state.next(&sample, pace);
+    reclaimer.with(|figures| figures.look(plan.names_freed, sample.refaulted));
     let Some(step) = plan.step else { return Ok((state, plan)) };
     // A snapshot waits for what has begun, and until it is over nothing begins.
     let Some(_active) = agent.snapshot.activity().begin() else { return kept_out(state) };

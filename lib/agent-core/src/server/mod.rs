@@ -19,6 +19,6 @@ pub(crate) use connections::{ConnectionId, Connections};
 pub(crate) use error::HttpError;
 pub(crate) use event_stream::{event_stream, keepalive};
 pub use listener::{listen, serve};
+pub(crate) use quality::weighed;
 #[cfg(feature = "testing")]
 pub use testing::ask;
-pub(crate) use quality::weighed;

@@ -15,7 +15,7 @@ mod steps;
 /// Reads `text` as memory figures, as a command line and as what a cgroup says.
 #[cfg(feature = "testing")]
 pub(crate) fn read_any(text: &str) {
-    facts::parse_meminfo(text);
+    crate::proc::Meminfo::parse(text);
     facts::checks_free_pages(text);
     freezer::is_frozen(text);
 }
