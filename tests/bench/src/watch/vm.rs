@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use dormouse_guest_mem::RamLayout;
+use dormouse_guest_mem::{Bytes, RamLayout};
 use dormouse_vmm::{ExitReason, PausedRam, Result, RunState, Vm, VmSpec, VmmError};
 
 use super::{Eye, lock};
@@ -56,6 +56,10 @@ impl Vm for WatchedVm {
 
     fn paused_ram(&self) -> Result<Box<dyn PausedRam>> {
         self.inner.paused_ram()
+    }
+
+    fn ram_written(&self) -> Result<Bytes> {
+        self.inner.ram_written()
     }
 
     async fn console_tail(&self, bytes: usize) -> Vec<u8> {
