@@ -9,8 +9,9 @@ use dormouse_agent_proto::process::process_event::{Event, data_event};
 use dormouse_agent_proto::process::{PTY, ProcessConfig, StartRequest};
 use dormouse_lifecycle::{Host, SandboxId};
 
-/// Nothing that a scenario runs in a guest takes longer, also under emulation on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(240);
+/// Nothing that a scenario runs in a guest takes longer, also under emulation on a busy machine. The guest counts it with its
+/// own clock, which may run several times too fast there.
+const PATIENCE: Duration = Duration::from_secs(900);
 
 /// A running guest.
 pub struct Guest {
