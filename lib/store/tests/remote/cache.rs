@@ -69,14 +69,14 @@ async fn what_the_remote_has_lost_stays_and_goes_up_again() {
     // Anything that is done makes room, and asks the remote before. The third pack, which the remote has, goes first; when
     // the first one is there again it goes too.
     server.seen();
-    daemon.upload(&daemon.snapshot("other", [])).await;
-    assert!(server.seen().iter().any(|request| request.starts_with("HEAD")));
+    daemon.remote.upload(daemon.snapshot("other", []));
     crate::rig::bounded(async {
         while !daemon.remote.status().is_empty() || here(&daemon, &ids) != [false, true, false] {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })
     .await;
+    assert!(server.seen().iter().any(|request| request.starts_with("HEAD")));
     for (n, id) in ids.iter().enumerate().take(2) {
         assert_eq!(fs::read(server.file(&pack_key(id))).unwrap(), content(n as u64, 1000));
     }

@@ -31,10 +31,10 @@ async fn a_booted_vms_ram_reads_as_qemu_sees_it() {
     // First: when QEMU reads untouched pages itself, they are allocated.
     let known = vm.paused_ram().unwrap().populated().unwrap().iter().map(|r| r.end - r.start).sum::<u64>();
     assert!(known < RAM.0 / 2, "untouched RAM should be known to be zero, but {known} bytes are populated");
+    assert_eq!(vm.ram_written().unwrap().0, known, "what is populated is what was written");
     let ram = populated(vm.paused_ram().unwrap().as_ref());
     assert!(ram == seen_by_qemu(&vm, &bench.dir("vm")).await, "RAM differs from QEMU's view");
     assert!(count(&ram) > 0);
-    assert_eq!(vm.ram_written().unwrap().0, known, "what is populated is what was written");
     let paused = vm.paused_ram().unwrap();
     assert!(paused.restored().is_none(), "it was not restored from anything");
     let counted = COUNTER / PAGE_SIZE;
