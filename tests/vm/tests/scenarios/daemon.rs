@@ -122,7 +122,11 @@ fn the_command_line_does_the_whole_round() {
         daemon.ok(&["pause", &id, "--cache", "drop", "--measure"]).await;
         let seen: Value = serde_json::from_str(&daemon.ok(&["snapshot", "inspect", &id, "--json"]).await).unwrap();
         let sum = |keys: [&str; 4]| keys.iter().map(|k| seen[k].as_u64().unwrap()).sum::<u64>();
-        assert_eq!(sum(["free", "zero", "onDisks", "kept"]), seen["ram"].as_u64().unwrap(), "every byte is accounted for: {seen}");
+        assert_eq!(
+            sum(["free", "zero", "onDisks", "kept"]),
+            seen["ram"].as_u64().unwrap(),
+            "every byte is accounted for: {seen}"
+        );
         let dropped_only = seen["comparison"]["nonZeroAfter"].as_u64().unwrap();
         assert!(seen["kept"].as_u64().unwrap() + (25 << 20) < dropped_only, "what was freed is left out: {seen}");
         let (svg, png) = (local.path().join("ram.svg"), local.path().join("ram.png"));
