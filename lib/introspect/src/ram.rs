@@ -96,3 +96,25 @@ impl<'a> Ram<'a> {
         self.work
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dormouse_guest_mem::RamRegion;
+
+    use super::*;
+    use crate::testing::SparseRam;
+
+    #[test]
+    fn reading_ends_when_the_budget_is_used_up() {
+        let source = SparseRam::new(16 << PAGE_SHIFT);
+        let layout = RamLayout::new(vec![RamRegion { guest: GuestAddr(0), offset: 0, len: 16 << PAGE_SHIFT }]).unwrap();
+        let mut ram = Ram::new(&source, &layout).unwrap();
+        let budget = Ram::budget(&layout);
+        let mut chunk = vec![0; 16 << PAGE_SHIFT];
+        let whole_reads = budget / chunk.len() as u64;
+        for _ in 0..whole_reads {
+            assert_eq!(ram.read(GuestAddr(0), &mut chunk), Ok(Reached::Yes));
+        }
+        assert_eq!(ram.read(GuestAddr(0), &mut chunk), Err(SurveyError::TooMuchWork { budget }));
+    }
+}

@@ -77,6 +77,18 @@ fn a_tail_with_an_impossible_head_is_the_kernels() {
 }
 
 #[test]
+fn a_head_in_another_region_of_ram_is_no_head() {
+    let mut guest = guest();
+    let above = Pfn((4 << 30) >> 12);
+    guest.mark(above, Use::Anonymous);
+    let below = guest.struct_page_va(Pfn(5));
+    let tail = Pfn(above.0 + 8);
+    guest.set_head(tail, below);
+    let page = guest.layout.page_of(tail).unwrap();
+    assert_eq!(guest.survey().unwrap().classes.get(page), PageClass::Kernel);
+}
+
+#[test]
 fn a_kernel_that_calls_its_own_structures_free_is_not_believed() {
     for shape in shapes().filter(|s| s.hole) {
         let honest = Guest::new(shape);

@@ -61,6 +61,20 @@ fn a_note_longer_than_the_room_for_it_is_refused() {
 }
 
 #[test]
+fn a_note_with_another_header_or_first_line_is_none_however_good_the_rest() {
+    let header = guest().note().addr.0;
+    for (at, bytes) in [(0, [12, 0, 0, 0]), (8, [1, 0, 0, 0]), (12, *b"vmco")] {
+        let mut guest = guest();
+        guest.write(GuestAddr(header + at), &bytes);
+        assert!(matches!(guest.survey(), Err(SurveyError::NotANote { .. })), "{bytes:?}");
+    }
+    let mut guest = guest();
+    guest.remove_fact("OSRELEASE");
+    guest.set_fact("OSRELEASE", "6.1.0");
+    assert!(matches!(guest.survey(), Err(SurveyError::NotANote { .. })));
+}
+
+#[test]
 fn a_note_of_random_bytes_is_refused() {
     let mut guest = guest();
     let noise: Vec<u8> = (0u32..4096).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
