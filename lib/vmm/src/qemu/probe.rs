@@ -283,6 +283,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_qemu_that_is_too_old_is_refused_by_its_version() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let old = dir.path().join("qemu");
+        fs::write(&old, "#!/bin/sh\necho QEMU emulator version 7.2.19\n").unwrap();
+        fs::set_permissions(&old, fs::Permissions::from_mode(0o755)).unwrap();
+        let options = QemuOptions { binary: Some(old), ..QemuOptions::default() };
+        let error = Qemu::probe(options).await.unwrap_err();
+        assert!(matches!(&error, ProbeError::TooOld { found, .. } if found == "7.2.19"), "{error}");
+    }
+
+    #[tokio::test]
     async fn a_program_that_is_no_qemu_is_refused() {
         let options = QemuOptions { binary: Some("/bin/echo".into()), ..QemuOptions::default() };
         assert!(matches!(Qemu::probe(options).await, Err(ProbeError::Unusable { .. })));

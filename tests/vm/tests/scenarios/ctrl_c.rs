@@ -64,6 +64,8 @@ fn commands_that_make_something_take_it_away_again() {
         tokio::time::sleep(Duration::from_secs(2)).await;
         interrupt(&run);
         assert!(!run.wait().await.unwrap().success());
+        // At once, not when the lease of its sandbox has run out.
+        assert_eq!(daemon.ok(&["ls", "--json"]).await, "[]");
         only(&daemon, fresh.path(), &[]).await;
 
         let mut create = daemon.spawn(&["create"]);
