@@ -411,10 +411,14 @@ impl SmallDisk {
     }
 
     fn fill_but(&self, mib: u64) {
-        let stat = rustix::fs::statvfs(self.path()).unwrap();
-        let free = stat.f_bavail * stat.f_frsize;
         let file = fs::File::create(self.ballast()).unwrap();
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, free - (mib << 20)).unwrap();
+        // A VM may take some of it between the look and the fill.
+        let fill = || {
+            let stat = rustix::fs::statvfs(self.path()).unwrap();
+            let free = stat.f_bavail * stat.f_frsize;
+            rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, free - (mib << 20))
+        };
+        assert!((0..50).any(|_| fill().is_ok()), "the disk could not be filled");
     }
 
     fn make_room(&self) {
