@@ -125,6 +125,12 @@ fn parse_start_time(stat: &str) -> Option<u64> {
     after_name.split_whitespace().nth(19)?.parse().ok()
 }
 
+/// Whatever process has this pid now.
+#[cfg(test)]
+pub(super) fn of(pid: u32) -> Process {
+    start_time(pid).ok().and_then(|time| Process::find(pid, time)).expect("it runs")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

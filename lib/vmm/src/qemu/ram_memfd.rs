@@ -71,3 +71,28 @@ impl PausedRam for MemfdRam {
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{MemfdFlags, memfd_create};
+
+    use super::*;
+
+    #[test]
+    fn only_a_memfd_of_the_guests_size_is_its_ram() {
+        let (us, len) = (std::process::id(), 12 << 12);
+        let file = File::from(memfd_create("memory-backend-memfd", MemfdFlags::CLOEXEC).unwrap());
+        file.set_len(len).unwrap();
+        file.write_all_at(b"here", 0).unwrap();
+        for other in [len - 4096, len + 4096] {
+            let error = MemfdRam::find(us, other).err().unwrap();
+            assert!(matches!(&error, VmmError::Ram { reason } if reason.contains("no memfd of")), "{error}");
+        }
+        let mut found = [0; 4];
+        MemfdRam::find(us, len).unwrap().read_at(0, &mut found).unwrap();
+        assert_eq!(&found, b"here");
+        let other = File::from(memfd_create("another", MemfdFlags::CLOEXEC).unwrap());
+        other.set_len(2 * len).unwrap();
+        assert!(MemfdRam::find(us, 2 * len).is_err(), "a memfd of another name");
+    }
+}
