@@ -108,7 +108,8 @@ impl Error {
     /// What went wrong with a file: a full disk as such, anything else with its causes.
     pub(crate) fn storage(doing: &str, path: &Path, error: &(dyn std::error::Error + 'static)) -> Self {
         let mut causes = causes(error).filter_map(|e| e.downcast_ref::<std::io::Error>());
-        if causes.any(|e| e.kind() == std::io::ErrorKind::StorageFull) {
+        let full = [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded];
+        if causes.any(|e| full.contains(&e.kind())) {
             let room = path.ancestors().find_map(|p| rustix::fs::statvfs(p).ok());
             let available = room.map_or(0, |s| s.f_bavail.saturating_mul(s.f_frsize));
             return Self::NoSpace { needed: Bytes(available.saturating_add(MARGIN)), available: Bytes(available) };
@@ -143,5 +144,28 @@ fn phase_word(phase: Phase) -> &'static str {
         Phase::Paused => "paused",
         Phase::Resuming => "being resumed",
         Phase::Lost => "lost",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("it can not be written")]
+    struct Wrapped(#[source] std::io::Error);
+
+    #[test]
+    fn a_full_disk_is_told_apart_however_deep_it_lies() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, full) = (dir.path().join("not/there"), std::fs::write("/dev/full", "x").unwrap_err());
+        let error = Error::storage("write", &path, &Wrapped(full));
+        let Error::NoSpace { needed, available } = error else { panic!("{error}") };
+        assert!(needed > available && available.0 > 0, "{needed} {available}");
+        let missing = std::fs::read(&path).unwrap_err();
+        let error = Error::storage("read", &path, &Wrapped(missing));
+        let Error::Io { what, source } = error else { panic!("{error}") };
+        assert_eq!(what, format!("read {}", path.display()));
+        assert!(source.to_string().starts_with("it can not be written: No such file"), "{source}");
     }
 }

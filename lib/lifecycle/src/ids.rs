@@ -149,7 +149,19 @@ mod tests {
         for bad in ["", ".", "..", "../x", "a/b", "A", "-a", "a\0", &"a".repeat(64)] {
             assert!(bad.parse::<TemplateName>().is_err(), "{bad:?}");
             assert!(bad.parse::<SandboxId>().is_err(), "{bad:?}");
+            assert!(bad.parse::<SnapshotId>().is_err(), "{bad:?}");
         }
+        for bad in [
+            "s",
+            "s123",
+            "s000000000000000000000",
+            "s0000000000000000000/",
+            "s0000000000000000000A",
+            "i00000000000000000000",
+        ] {
+            assert!(bad.parse::<SnapshotId>().is_err(), "{bad:?}");
+        }
+        assert!("s00000000000000000000".parse::<SnapshotId>().is_ok());
         assert!("python3.12-slim_x".parse::<TemplateName>().is_ok());
     }
 }

@@ -29,6 +29,8 @@ mod snapshot;
 mod start;
 mod state;
 mod template;
+#[cfg(test)]
+mod tests;
 
 pub use dormouse_agent_proto::control::CachePolicy;
 pub use dormouse_templates::{KernelLine, KernelSource, Progress as BuildProgress, Recipe, RootfsSource};

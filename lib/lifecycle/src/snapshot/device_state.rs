@@ -70,4 +70,17 @@ mod tests {
         unpack(&packed, &info, &out).unwrap();
         assert_eq!(std::fs::read(&out).unwrap(), std::fs::read(&raw).unwrap());
     }
+
+    #[test]
+    fn a_length_that_lies_is_refused_and_writes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let [raw, packed, out] = ["raw", "packed", "out"].map(|n| dir.path().join(n));
+        std::fs::write(&raw, vec![0; 100_000]).unwrap();
+        let info = pack(&raw, &packed).unwrap();
+        for (raw_len, reason) in [(MAX_RAW + 1, "larger than any"), (99_999, ""), (100_001, "another length")] {
+            let error = unpack(&packed, &Packed { raw_len, ..info.clone() }, &out).unwrap_err();
+            assert!(error.to_string().contains(reason), "{raw_len}: {error}");
+            assert!(!out.exists());
+        }
+    }
 }

@@ -79,6 +79,15 @@ mod tests {
     }
 
     #[test]
+    fn a_record_is_for_its_owner_only() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.json");
+        write_json(&path, &"a token").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
     fn a_truncated_or_oversized_record_is_an_error() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.json");

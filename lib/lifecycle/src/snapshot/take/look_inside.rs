@@ -52,3 +52,43 @@ pub(super) fn look_inside(
         Err(error) => zero_only(with_causes(&error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use dormouse_guest_mem::Pfn;
+    use dormouse_introspect::testing::{Guest, Shape};
+
+    use super::*;
+
+    fn guest() -> (Guest, Hints) {
+        let mut guest = Guest::new(Shape { page_table_levels: 4, top_byte_types: false, hole: false });
+        // More than what a guest may free in the moment before it is stopped.
+        for block in 2..7 {
+            guest.free_block(Pfn(block * 1024), 10);
+        }
+        let note = guest.note();
+        let note = Some(format!("{:#x} {:x}\n", note.addr.0, note.len));
+        (guest, Hints { note, mem_free: Bytes::mib(20), free_pages_are_checked: false })
+    }
+
+    fn reason(guest: &Guest, hints: &Hints) -> Option<String> {
+        match look_inside(&guest.ram, &guest.layout, hints, &SnapshotId::random().unwrap()) {
+            (Some(_), Introspection::Pages { .. }) => None,
+            (None, Introspection::ZeroOnly { reason }) => Some(reason),
+            other => panic!("{:?}", other.1),
+        }
+    }
+
+    #[test]
+    fn free_pages_are_left_out_only_where_nothing_speaks_against_it() {
+        let (guest, honest) = guest();
+        assert_eq!(reason(&guest, &honest), None);
+        let checked = Hints { free_pages_are_checked: true, ..honest.clone() };
+        assert!(reason(&guest, &checked).unwrap().contains("checks the content of free pages"));
+        let no_note = Hints { note: Some("nowhere".into()), ..honest.clone() };
+        assert!(reason(&guest, &no_note).is_some());
+        let less_is_free = Hints { mem_free: Bytes::mib(1), ..honest };
+        let reason = reason(&guest, &less_is_free).unwrap();
+        assert!(reason.contains("free"), "{reason}");
+    }
+}
