@@ -60,19 +60,10 @@ impl CodedFrame {
     }
 }
 
-/// A frame ready to be written.
-pub(crate) struct EncodedFrame {
-    pub(crate) stored: Vec<u8>,
-    pub(crate) pages: u16,
-    pub(crate) encoding: Encoding,
-    pub(crate) checksum: [u8; 32],
-}
-
 /// Makes frames. The result depends on the pages, codec and level only, not on what was encoded before.
 pub(crate) struct Encoder {
     /// `None` for lz4.
     zstd: Option<Compressor<'static>>,
-    spare: Vec<u8>,
 }
 
 impl Encoder {
@@ -81,21 +72,11 @@ impl Encoder {
             Codec::Zstd => Some(Compressor::new(level)?),
             Codec::Lz4 => None,
         };
-        Ok(Self { zstd, spare: Vec::new() })
+        Ok(Self { zstd })
     }
 
-    /// Encodes whole pages. Pages that do not become smaller are kept as they are.
-    pub(crate) fn encode(&mut self, mut raw: Vec<u8>) -> io::Result<EncodedFrame> {
-        let mut stored = std::mem::take(&mut self.spare);
-        stored.clear();
-        let coded = self.append(&raw, &mut stored)?;
-        // What holds the frame goes with it; the other buffer is kept for the next one.
-        std::mem::swap(&mut raw, &mut stored);
-        self.spare = stored;
-        Ok(EncodedFrame { stored: raw, pages: coded.pages, encoding: coded.encoding, checksum: coded.checksum })
-    }
-
-    /// The same, with the stored bytes added to `out`; the frame's offset is that within `out`.
+    /// Encodes whole pages and adds the stored bytes to `out`; the frame's offset is that within `out`. Pages that do not
+    /// become smaller are kept as they are.
     pub(crate) fn append(&mut self, raw: &[u8], out: &mut Vec<u8>) -> io::Result<CodedFrame> {
         let pages = u16::try_from(raw.len() / PAGE_SIZE).map_err(io::Error::other)?;
         let at = out.len();

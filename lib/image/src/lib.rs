@@ -45,4 +45,4 @@ pub use pack::{DirPacks, MAX_FRAME_PAGES, PackRef, PackSource, PackUnavailable, 
 pub use page_kind::{PageKind, Run};
 pub use progress::Progress;
 pub use summary::{ImageSummary, KindCounts};
-pub use v1::{ImageReader, Omit, WriteOptions, write};
+pub use v1::ImageReader;

@@ -11,9 +11,7 @@
 mod support;
 
 use dormouse_guest_mem::{PAGE_SIZE, PageClass, PageIndex, PageSet};
-use dormouse_image::{
-    Capture, Disk, DiskSlot, Image, PageCounts, PageKind, Parent, StoreOptions, WriteOptions, account,
-};
+use dormouse_image::{Capture, Disk, DiskSlot, Image, PageCounts, PageKind, Parent, StoreOptions, account};
 use support::lab::*;
 use support::*;
 
@@ -114,6 +112,20 @@ fn unchanged_zero_and_data_are_three_things() {
 }
 
 #[test]
+fn bytes_where_the_parents_image_has_none_are_stored_whatever_its_ram_file_says() {
+    let (lab, layout, started) = (Lab::new(), layout(PAGES, PAGES), plain());
+    let image = lab.first(&started, &layout, None, "first").open();
+    let mut ram = started.clone();
+    page_mut(&mut ram, 1025).copy_from_slice(&text(7));
+    // The file is said to have been like that before.
+    let (written, file) = (set([1025]), ram.clone());
+    let parent = Parent { image: &image, written: &written, ram: &file };
+    let second =
+        lab.pause(&capture(&ram, &layout, None, &[], Some(parent)), StoreOptions::default(), "second").unwrap();
+    assert!(lab.materialised(&second.open(), &[], 1) == ram);
+}
+
+#[test]
 fn pages_that_equal_disk_blocks_are_references_and_only_those_to_the_base_disk_are_inherited() {
     let (lab, layout) = (Lab::new(), layout(PAGES, PAGES));
     let content = |salt: u64| (0..300).flat_map(|block| noise(salt + block)).collect::<Vec<u8>>();
@@ -171,6 +183,27 @@ fn a_disk_index_that_is_out_of_date_costs_room_and_nothing_else() {
 }
 
 #[test]
+fn a_block_that_is_gone_from_the_disk_is_not_referred_to_whatever_was_read_before() {
+    let (lab, layout) = (Lab::new(), layout(64, 64));
+    let disk: Vec<u8> = (0..64).flat_map(noise).collect();
+    let disk = TestDisk::new(DiskSlot::Base, lab.path().join("base"), &disk);
+    let mut started: Vec<u8> = (0..64).flat_map(text).collect();
+    page_mut(&mut started, 0).copy_from_slice(&noise(40));
+    let image = lab.first(&started, &layout, None, "first").open();
+    // What another page held before is what the index finds on a part of the disk that is cut off.
+    let mut ram = started.clone();
+    page_mut(&mut ram, 0).copy_from_slice(&text(1000));
+    page_mut(&mut ram, 3).copy_from_slice(&noise(40));
+    disk.file.set_len(30 * PAGE).unwrap();
+    let mut written = PageSet::new(64);
+    written.insert_range(0..4);
+    let (parent, disks) = (Parent { image: &image, written: &written, ram: &started }, [disk.content()]);
+    let second =
+        lab.pause(&capture(&ram, &layout, None, &disks, Some(parent)), StoreOptions::default(), "second").unwrap();
+    assert!(lab.materialised(&second.open(), &[disk.disk()], 1) == ram);
+}
+
+#[test]
 fn equal_pages_are_stored_once() {
     let (lab, layout) = (Lab::new(), layout(PAGES, PAGES));
     let ram: Vec<u8> = (0..PAGES).flat_map(|page| noise(u64::from(page % 100))).collect();
@@ -195,9 +228,7 @@ fn an_image_of_version_1_is_no_parent_but_the_pause_succeeds() {
 #[test]
 fn images_of_version_1_are_opened_materialised_and_verified_like_any_other() {
     let (lab, mixed) = (Lab::new(), Mixed::new());
-    let path = lab.path().join("memory.img");
-    let summary = write_to(&path, &mixed.ram, &mixed.layout, Some(&mixed.free), WriteOptions::default()).unwrap();
-    let image = Image::open(&path, Some(&summary.root)).unwrap();
+    let image = Image::open(&fixture("memory.img"), None).unwrap();
     image.verify(&lab.packs, &[], 1, &()).unwrap();
     assert!(lab.materialised(&image, &[], 1) == mixed.restored());
     let mut content = [0; PAGE_SIZE];

@@ -11,10 +11,11 @@
 
 mod support;
 
-use dormouse_guest_mem::{PageIndex, RamLayout};
-use dormouse_image::{Damage, DirPacks, DiskIndex, Image, PageKind, ReadError, testing};
+use dormouse_guest_mem::{PageIndex, PageSet, RamLayout};
+use dormouse_image::{Damage, DirPacks, DiskIndex, Image, PageKind, Parent, ReadError, StoreOptions, testing};
 use proptest::prelude::*;
-use support::lab::Lab;
+use support::lab::{Lab, capture};
+use support::{layout, noise};
 
 const RAM_PAGES: u64 = 600;
 
@@ -128,7 +129,10 @@ fn page_maps_that_do_not_cover_ram_exactly_with_places_that_there_are_are_refuse
     assert_eq!(damage(|b| b.runs[0].1 = 9), bad, "too few pages");
     assert_eq!(damage(|b| b.runs[0].1 = 11), bad, "too many");
     assert_eq!(damage(|b| b.runs[0].1 = u64::from(u32::MAX)), bad, "far too many");
-    assert_eq!(damage(|b| b.runs[0].1 = 0), bad, "an empty run");
+    assert_eq!(damage(|b| b.runs[0].1 = 0), bad, "an empty run and too few pages");
+    assert_eq!(damage(|b| b.runs.insert(0, (1, 0))), bad, "an empty run");
+    let round = |b: &mut Body| drop(b.runs.splice(0..0, [(1, u64::from(u32::MAX)), (1, 1)]));
+    assert_eq!(damage(round), bad, "runs that go all the way round");
     assert_eq!(damage(|b| b.runs[0].0 = 0), bad, "no kind");
     assert_eq!(damage(|b| b.runs[0].0 = 6), bad, "a later kind");
     assert_eq!(damage(|b| b.classes[0].0 = 9), bad, "a later class");
@@ -189,17 +193,98 @@ fn counts_that_lie_are_refused_before_anything_is_allocated() {
 
 #[test]
 fn a_body_of_another_length_than_the_header_says_is_refused() {
-    let lab = Lab::new();
-    let (honest, _) = testing::seal_index(RAM_PAGES * 4096, &Body::honest().bytes()).unwrap();
     for delta in [-1i64, 1] {
-        let mut bytes = honest[..honest.len() - 32].to_vec();
-        let len = u64::from_le_bytes(bytes[32..40].try_into().unwrap());
-        bytes[32..40].copy_from_slice(&(len as i64 + delta).to_le_bytes());
-        let root = *blake3::hash(&bytes).as_bytes();
-        let path = lab.path().join("memory.idx");
-        std::fs::write(&path, [bytes, root.to_vec()].concat()).unwrap();
-        let error = Image::open(&path, None).err().unwrap();
+        let error = open_changed(|bytes| {
+            let len = u64::from_le_bytes(bytes[32..40].try_into().unwrap());
+            bytes[32..40].copy_from_slice(&(len as i64 + delta).to_le_bytes());
+        });
+        let error = error.err().unwrap();
         assert!(matches!(error, ReadError::Damaged { damage: Damage::IndexContent, .. }), "{error}");
+    }
+}
+
+/// The file of an honest index with this change of its header, whose hash is right again.
+fn open_changed(change: impl FnOnce(&mut Vec<u8>)) -> Result<Image, ReadError> {
+    let (honest, _) = testing::seal_index(RAM_PAGES * 4096, &Body::honest().bytes()).unwrap();
+    let mut bytes = honest[..honest.len() - 32].to_vec();
+    change(&mut bytes);
+    let root = *blake3::hash(&bytes).as_bytes();
+    let lab = Lab::new();
+    let path = lab.path().join("memory.idx");
+    std::fs::write(&path, [bytes, root.to_vec()].concat()).unwrap();
+    Image::open(&path, None)
+}
+
+#[test]
+fn headers_with_fields_that_the_version_does_not_have_are_refused() {
+    let damage = |at: usize, value: u8| match open_changed(|bytes| bytes[at] = value) {
+        Err(ReadError::Damaged { damage, .. }) => damage,
+        other => panic!("byte {at}: {:?}", other.err()),
+    };
+    assert!(open_changed(|_| {}).is_ok());
+    let error = open_changed(|bytes| bytes[12] = 1).err().unwrap();
+    assert!(matches!(error, ReadError::UnknownFlags { flags: 1, .. }), "{error}");
+    assert_eq!(damage(25, 32), Damage::Header, "larger pages");
+    assert_eq!(damage(28, 1), Damage::Reserved);
+    assert_eq!(damage(63, 1), Damage::Reserved);
+    // A body that is stored longer than the longest that there can be, although the file is as long as it says.
+    let long = |bytes: &mut Vec<u8>| {
+        bytes.resize(64 + (1 << 20), 0);
+        bytes[40..48].copy_from_slice(&(1u64 << 20).to_le_bytes());
+    };
+    let error = open_changed(long).err().unwrap();
+    assert!(matches!(error, ReadError::Damaged { damage: Damage::IndexPlace, .. }), "{error}");
+}
+
+/// The body of an index of so many pages, each of a pack of its own.
+fn one_pack_each(pages: u64) -> Body {
+    let id = |n: u64| *blake3::hash(&n.to_le_bytes()).as_bytes();
+    Body {
+        regions: vec![(0, pages)],
+        packs: (0..pages).map(|n| (id(n), 200, 1)).collect(),
+        classes: vec![(0, pages)],
+        runs: vec![(3, 1); pages as usize],
+        data_packs: (0..pages).collect(),
+        places: vec![0; pages as usize],
+        hashes: 0,
+        chunks: pages.div_ceil(512) as usize,
+        more: Vec::new(),
+    }
+}
+
+#[test]
+fn more_packs_than_an_image_may_name_are_refused() {
+    let open = |pages: u64| open(pages * 4096, &one_pack_each(pages).bytes());
+    assert_eq!(open(1024).unwrap().packs().len(), 1024);
+    let error = open(1025).err().unwrap();
+    assert!(matches!(error, ReadError::Damaged { damage: Damage::PackTable, .. }), "{error}");
+}
+
+#[test]
+fn a_parent_that_names_as_many_packs_as_there_can_be_is_no_parent_but_the_pause_succeeds() {
+    let parent = open(1024 * 4096, &one_pack_each(1024).bytes()).unwrap();
+    let (lab, layout, ram) = (Lab::new(), layout(1024, 1024), vec![7; 1024 * 4096]);
+    let mut written = PageSet::new(1024);
+    written.insert(PageIndex(3));
+    let parent = Parent { image: &parent, written: &written, ram: &vec![0; 1024 * 4096] };
+    let capture = capture(&ram, &layout, None, &[], Some(parent));
+    let snapshot = lab.pause(&capture, StoreOptions::default(), "child").unwrap();
+    assert_eq!(snapshot.stored.packs.len(), 1);
+    assert!(lab.materialised(&snapshot.open(), &[], 1) == ram);
+}
+
+#[test]
+fn a_pack_with_another_number_of_pages_than_the_index_says_is_refused() {
+    let (lab, ram) = (Lab::new(), (0..600).flat_map(noise).collect::<Vec<u8>>());
+    let pack = lab.first(&ram, &layout(600, 600), None, "first").stored.pack.unwrap();
+    let mut body = Body { packs: vec![(pack.id.0.0, pack.len.0, 600)], ..Body::honest() };
+    body.runs = vec![(1, 560), (3, 40)];
+    (body.data_packs, body.places, body.hashes) = (vec![0], vec![0], 0);
+    for (pages, right) in [(600, true), (599, false), (601, false)] {
+        body.packs[0].2 = pages;
+        let image = open(RAM_PAGES * 4096, &body.bytes()).unwrap();
+        let read = image.materialise(&lab.packs, &[], &tempfile::tempfile().unwrap(), 1, &());
+        assert_eq!(read.is_ok(), right, "{pages}: {:?}", read.err());
     }
 }
 

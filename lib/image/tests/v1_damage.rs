@@ -11,10 +11,10 @@
 mod support;
 
 use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use dormouse_guest_mem::{PAGE_SIZE, PageIndex};
+use dormouse_guest_mem::{Bytes, PAGE_SIZE, PageIndex};
 use dormouse_image::{Damage, Digest, ImageReader, ImageRoot, MaterialiseError, ReadError};
 use support::*;
 
@@ -42,11 +42,8 @@ fn refused(path: &Path, ram: &[u8]) -> bool {
 
 #[test]
 fn a_flipped_bit_in_any_byte_is_never_silent() {
-    let mixed = Mixed::new();
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("memory.img");
-    mixed.write(&path);
-    let (intact, restored) = (std::fs::read(&path).unwrap(), mixed.restored());
+    let (_dir, path) = copied_fixture();
+    let (intact, restored) = (std::fs::read(&path).unwrap(), Mixed::new().restored());
     assert!(!refused(&path, &restored), "the intact image must pass");
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     // All of the fixed parts and tables, and every 97th byte of the frames.
@@ -60,9 +57,7 @@ fn a_flipped_bit_in_any_byte_is_never_silent() {
 
 #[test]
 fn an_image_cut_at_any_length_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("memory.img");
-    Mixed::new().write(&path);
+    let (_dir, path) = copied_fixture();
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     for len in (0..path.metadata().unwrap().len()).rev() {
         file.set_len(len).unwrap();
@@ -77,9 +72,7 @@ fn an_image_cut_at_any_length_is_refused() {
 
 #[test]
 fn bytes_after_the_end_are_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("memory.img");
-    Mixed::new().write(&path);
+    let (_dir, path) = copied_fixture();
     let intact = std::fs::read(&path).unwrap();
     for more in [vec![0], vec![0; 4096], intact[intact.len() - 64..].to_vec()] {
         std::fs::write(&path, [intact.clone(), more].concat()).unwrap();
@@ -89,9 +82,7 @@ fn bytes_after_the_end_are_refused() {
 
 #[test]
 fn an_intact_image_that_is_not_the_one_meant_is_refused() {
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("memory.img");
-    Mixed::new().write(&path);
+    let (_dir, path) = copied_fixture();
     let other = ImageRoot(Digest::of(b"other"));
     assert!(matches!(ImageReader::open(&path, Some(&other)), Err(ReadError::OtherImage { .. })));
 }
@@ -111,10 +102,7 @@ fn a_later_version_is_refused_as_such_whatever_else_the_file_holds() {
 
 #[test]
 fn an_image_that_changes_after_it_was_opened_fails_when_it_is_read() {
-    let mixed = Mixed::new();
-    let dir = tempfile::tempdir().unwrap();
-    let path = dir.path().join("memory.img");
-    mixed.write(&path);
+    let (_dir, path) = copied_fixture();
     let image = ImageReader::open(&path, None).unwrap();
     OpenOptions::new().write(true).open(&path).unwrap().write_all_at(&[0; 8192], 64).unwrap();
     let first_data = image.runs().find(|run| run.kind == dormouse_image::PageKind::Data).unwrap().pages.start;
@@ -142,4 +130,35 @@ fn ram_is_not_written_over_something_else() {
     let out = File::options().write(true).open(&path).unwrap();
     assert!(matches!(image.materialise(&out, 1, &()), Err(MaterialiseError::NotEmpty { .. })));
     assert_eq!(std::fs::read(&path).unwrap(), b"other");
+}
+
+#[test]
+fn a_cancelled_read_stops_as_such() {
+    let image = ImageReader::open(&fixture("memory.img"), None).unwrap();
+    assert!(matches!(image.verify(&CancelAfter::looks(2)), Err(ReadError::Cancelled { .. })));
+    let out = tempfile::tempfile().unwrap();
+    let error = image.materialise(&out, 2, &CancelAfter::looks(2)).unwrap_err();
+    assert!(matches!(error, MaterialiseError::Read(ReadError::Cancelled { .. })), "{error}");
+    assert_eq!(out.metadata().unwrap().len(), 0);
+}
+
+#[test]
+fn ram_that_does_not_fit_its_file_system_leaves_an_empty_file() {
+    let image = ImageReader::open(&fixture("memory.img"), None).unwrap();
+    let small = SmallDisk::new(64 << 10);
+    let out = File::create(small.path().join("ram")).unwrap();
+    let error = image.materialise(&out, 2, &()).unwrap_err();
+    let MaterialiseError::NoSpace { needed, available } = error else { panic!("{error}") };
+    assert_eq!(needed, Bytes(46 * PAGE));
+    assert!(available.0 > 0 && available <= Bytes(64 << 10), "{available}");
+    assert_eq!(out.metadata().unwrap().len(), 0);
+}
+
+#[test]
+fn a_materialised_file_takes_room_for_its_data_pages_only() {
+    let image = ImageReader::open(&fixture("memory.img"), None).unwrap();
+    let out = tempfile::tempfile().unwrap();
+    image.materialise(&out, 2, &()).unwrap();
+    let meta = out.metadata().unwrap();
+    assert_eq!((meta.len(), meta.blocks() * 512), (64 * PAGE, 46 * PAGE));
 }

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dormouse_guest_mem::{Bytes, PAGE_SIZE, PageIndex, PageSet, RamSource};
 use dormouse_image::{
@@ -92,20 +92,10 @@ fn ram_that_does_not_fit_its_file_system_leaves_an_empty_file() {
     assert!(matches!(image.materialise(&lab.packs, &[], &taken, 2, &()), Err(MaterialiseError::NotEmpty { .. })));
 }
 
-struct CancelAfter(AtomicU64);
-
-impl Progress for CancelAfter {
-    fn advance(&self, _done: Bytes, _total: Bytes) {}
-
-    fn cancelled(&self) -> bool {
-        self.0.fetch_sub(1, Ordering::Relaxed) == 1
-    }
-}
-
 #[test]
 fn everything_that_takes_long_can_be_cancelled() {
     let (lab, ram, layout) = (Lab::new(), big_ram(), layout(1024, 1024));
-    let after = |n: u64| CancelAfter(n.into());
+    let after = CancelAfter::looks;
     let capture = capture(&ram, &layout, None, &[], None);
     for n in 1..3 {
         assert!(matches!(account(&capture, 2, &after(n)), Err(WriteError::Cancelled)));
@@ -131,6 +121,27 @@ fn everything_that_takes_long_can_be_cancelled() {
     assert!(matches!(error, WriteError::Cancelled), "{error}");
 }
 
+/// Gives up when all of RAM has been looked at.
+#[derive(Default)]
+struct CancelAtTheEnd(AtomicBool);
+
+impl Progress for CancelAtTheEnd {
+    fn advance(&self, done: Bytes, total: Bytes) {
+        self.0.fetch_or(done == total, Ordering::Relaxed);
+    }
+
+    fn cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[test]
+fn a_guest_of_equal_pages_does_not_hold_a_cancelled_pause_up() {
+    let ram: Vec<u8> = (0..64).flat_map(|page| noise(page % 8)).collect();
+    let result = account(&capture(&ram, &layout(64, 64), None, &[], None), 1, &CancelAtTheEnd::default());
+    assert!(matches!(result, Err(WriteError::Cancelled)));
+}
+
 #[test]
 fn ram_that_can_not_be_read_stops_the_pause_and_names_the_place() {
     let (lab, layout) = (Lab::new(), layout(1024, 1024));
@@ -141,6 +152,12 @@ fn ram_that_can_not_be_read_stops_the_pause_and_names_the_place() {
     let error = account(&capture(&ram, &layout, None, &[], None), 2, &()).err().unwrap();
     let WriteError::Ram { offset, .. } = error else { panic!("{error}") };
     assert!((512 * PAGE..=700 * PAGE).contains(&offset), "{offset}");
+
+    // Also where nothing else tells that something is missing.
+    let alone = WatchedRam { populated: std::iter::once(700 * PAGE..701 * PAGE).collect(), ..ram };
+    let error = account(&capture(&alone, &layout, None, &[], None), 1, &()).err().unwrap();
+    assert!(matches!(error, WriteError::Ram { offset, .. } if offset == 700 * PAGE), "{error}");
+    let ram = alone;
 
     let accounting = account(&capture(&bytes, &layout, None, &[], None), 2, &()).unwrap();
     let (pack, index) = (lab.create("pack"), lab.create("index"));
@@ -172,7 +189,10 @@ fn sizes_that_do_not_belong_together_are_refused() {
         let options = StoreOptions { frame_pages, threads, ..OPTIONS };
         assert!(matches!(store(&ram, options), Err(WriteError::BadOptions { .. })));
     }
-    for (populated, offset) in [(vec![0..PAGE, 0..PAGE], 0), (vec![0..PAGE, PAGE..65 * PAGE], PAGE)] {
+    let backwards = Range { start: 5 * PAGE, end: 4 * PAGE };
+    let bad =
+        [(vec![0..PAGE, 0..PAGE], 0), (vec![0..PAGE, PAGE..65 * PAGE], PAGE), (vec![0..PAGE, backwards], 5 * PAGE)];
+    for (populated, offset) in bad {
         let lying = WatchedRam { bytes: ram.clone(), populated, forbidden: PageSet::new(64) };
         let error = account(&capture(&lying, &fits, None, &[], None), 1, &()).err().unwrap();
         assert!(matches!(error, WriteError::BadRanges { offset: found } if found == offset), "{error}");
@@ -183,6 +203,8 @@ fn sizes_that_do_not_belong_together_are_refused() {
     assert!(matches!(accounting.store(&ram, &empty, &taken, OPTIONS, &()), Err(WriteError::NotEmpty { .. })));
     let disk = TestDisk::new(DiskSlot::Base, lab.path().join("disk"), &ram);
     assert!(matches!(disk.index.write(&taken), Err(WriteError::NotEmpty { .. })));
+    let unreadable = File::options().write(true).open(&disk.path).unwrap();
+    assert!(matches!(DiskIndex::build(&unreadable, 1, &()), Err(WriteError::DiskRead { offset: 0, .. })));
     // Only some file systems have files as large as that.
     let small = SmallDisk::new(1 << 20);
     let huge = File::create_new(small.path().join("disk")).unwrap();

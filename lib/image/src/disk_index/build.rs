@@ -128,3 +128,18 @@ fn allocated(disk: &File, len: u64) -> Result<Vec<Range<u64>>, WriteError> {
     }
     Ok(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_equal_blocks_the_first_one_is_found() {
+        let (disk, block) = (tempfile::tempfile().unwrap(), |byte: u8| [byte; PAGE_SIZE]);
+        let content: Vec<u8> = [0, 3, 1, 3, 2, 1, 3].into_iter().flat_map(block).collect();
+        disk.write_all_at(&content, 0).unwrap();
+        let index = DiskIndex::build(&disk, 2, &()).unwrap();
+        let found = [0, 1, 2, 3].map(|byte| index.find(PageHash::of(&block(byte))));
+        assert_eq!(found, [None, Some(2), Some(4), Some(1)]);
+    }
+}

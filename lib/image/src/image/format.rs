@@ -154,3 +154,29 @@ fn check_header(header: &Header) -> Result<(usize, usize), Damage> {
     let len = |len: u64| usize::try_from(len).map_err(|_| Damage::IndexPlace);
     Ok((len(body)?, len(stored)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use dormouse_guest_mem::{GuestAddr, PageClass, RamRegion};
+
+    use super::*;
+    use crate::digest::PackId;
+    use crate::image::map::{ClassRun, MapBuilder, PackEntry, Source};
+    use crate::pack::PackRef;
+
+    #[test]
+    fn an_index_that_no_reader_would_take_is_not_written() {
+        for (packs, fits) in [(MAX_PACKS, true), (MAX_PACKS + 1, false)] {
+            let region = RamRegion { guest: GuestAddr(0), offset: 0, len: (packs * PAGE_SIZE) as u64 };
+            let (layout, mut builder) = (RamLayout::new(vec![region]).unwrap(), MapBuilder::new());
+            (0..packs).for_each(|pack| builder.push(1, Source::Data { pack: pack as u16, at: 0 }));
+            let id = |n: usize| PackId(Digest::of(&n.to_le_bytes()));
+            let entry = |n| PackEntry { named: PackRef { id: id(n), len: Bytes(200) }, pages: 1 };
+            let classes = vec![ClassRun { start: 0, class: PageClass::default() }];
+            let map = builder.finish(layout, (0..packs).map(entry).collect(), classes, vec![[0; 32]; 3]);
+            let encoded = encode(&map);
+            assert_eq!(encoded.is_ok(), fits);
+            assert!(fits || matches!(encoded, Err(WriteError::TooFragmented)));
+        }
+    }
+}

@@ -87,8 +87,12 @@ mod tests {
 
     #[test]
     fn long_forms_and_numbers_that_are_too_large_are_refused() {
-        for bad in [&[0x80u8, 0][..], &[0xff; 10], &[0x80; 11], &[0x80], &[]] {
+        // The wide one would need 65 bits.
+        let wide = [[0xff; 9].as_slice(), &[2]].concat();
+        for bad in [&[0x80u8, 0][..], &[0xff; 10], &[0x80; 11], &[0x80], &[], &wide] {
             assert_eq!(Cursor(bad).number(), None, "{bad:?}");
         }
+        let most = [[0xff; 9].as_slice(), &[1]].concat();
+        assert_eq!(Cursor(&most).number(), Some(u64::MAX));
     }
 }

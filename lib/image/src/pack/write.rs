@@ -221,3 +221,30 @@ fn write_all(
     output.put(&table)?;
     Ok(NewPack { named: PackRef { id, len: Bytes(output.position()) }, pages })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pages that nobody may read.
+    struct TooMany;
+
+    impl Feed for TooMany {
+        fn pages(&self) -> u32 {
+            MAX_FRAMES + 1
+        }
+
+        fn reader(&self) -> Result<Box<dyn FeedReader + '_>, WriteError> {
+            Err(WriteError::Cancelled)
+        }
+    }
+
+    #[test]
+    fn a_pack_with_more_frames_than_a_reader_takes_is_not_begun() {
+        let out = tempfile::tempfile().unwrap();
+        let options = StoreOptions { frame_pages: 1, ..StoreOptions::default() };
+        let error = write_pack(&TooMany, &out, 0, &options, &()).unwrap_err();
+        assert!(matches!(error, WriteError::TooFragmented), "{error}");
+        assert_eq!(out.metadata().unwrap().len(), 0);
+    }
+}

@@ -1,8 +1,6 @@
-//! Version 1 of the memory image: one file that holds everything. Read for ever; no longer what a pause writes.
+//! Version 1 of the memory image: one file that holds everything. Read for ever, and never written.
 
 pub(crate) mod format;
 mod read;
-mod write;
 
 pub use read::ImageReader;
-pub use write::{Omit, WriteOptions, write};

@@ -12,13 +12,13 @@
 pub(crate) mod lab;
 pub(crate) mod parts;
 
-use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use dormouse_guest_mem::{GuestAddr, PAGE_SIZE, PageClass, PageIndex, PageSet, RamLayout, RamRegion, RamSource};
-use dormouse_image::{ImageReader, ImageSummary, Omit, WriteError, WriteOptions, write};
+use dormouse_guest_mem::{Bytes, GuestAddr, PAGE_SIZE, PageClass, PageIndex, PageSet, RamLayout, RamRegion, RamSource};
+use dormouse_image::{ImageReader, Progress};
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 pub(crate) const PAGE: u64 = PAGE_SIZE as u64;
@@ -79,20 +79,26 @@ impl RamSource for WatchedRam {
     }
 }
 
+/// Gives up when it has been asked so often.
+pub(crate) struct CancelAfter(AtomicU64);
+
+impl CancelAfter {
+    pub(crate) fn looks(count: u64) -> Self {
+        Self(count.into())
+    }
+}
+
+impl Progress for CancelAfter {
+    fn advance(&self, _done: Bytes, _total: Bytes) {}
+
+    fn cancelled(&self) -> bool {
+        self.0.fetch_sub(1, Ordering::Relaxed) == 1
+    }
+}
+
 /// A class for each page that makes runs of different lengths.
 pub(crate) fn class_of(page: PageIndex) -> PageClass {
     PageClass::from_code((page.0 / 3 % 9) as u8).unwrap()
-}
-
-pub(crate) fn write_to(
-    path: &Path,
-    ram: &dyn RamSource,
-    layout: &RamLayout,
-    free: Option<&PageSet>,
-    options: WriteOptions,
-) -> Result<ImageSummary, WriteError> {
-    let out = File::create(path).unwrap();
-    write(ram, layout, &Omit { free, class_of: &class_of }, &out, options, &())
 }
 
 /// The mixed RAM of the committed fixture: 64 pages in two regions, with every kind of page and of frame.
@@ -100,7 +106,6 @@ pub(crate) struct Mixed {
     pub(crate) ram: Vec<u8>,
     pub(crate) layout: RamLayout,
     pub(crate) free: PageSet,
-    pub(crate) options: WriteOptions,
 }
 
 impl Mixed {
@@ -118,12 +123,7 @@ impl Mixed {
                 _ => ram.extend(text(u64::from(page))),
             }
         }
-        let options = WriteOptions { level: 1, threads: 2, frame_pages: 8 };
-        Self { ram, layout: layout(64, 48), free, options }
-    }
-
-    pub(crate) fn write(&self, path: &Path) -> ImageSummary {
-        write_to(path, &self.ram, &self.layout, Some(&self.free), self.options).unwrap()
+        Self { ram, layout: layout(64, 48), free }
     }
 
     /// What RAM must be after a resume.
@@ -154,6 +154,14 @@ pub(crate) fn materialised(image: &ImageReader, threads: usize) -> Vec<u8> {
 
 pub(crate) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/v1").join(name)
+}
+
+/// The committed image of version 1, as a file that may be changed.
+pub(crate) fn copied_fixture() -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("memory.img");
+    std::fs::copy(fixture("memory.img"), &path).unwrap();
+    (dir, path)
 }
 
 /// A small file system of its own, unmounted at the end.

@@ -3,10 +3,10 @@
 use std::ops::Range;
 
 use dormouse_guest_mem::{Bytes, GuestAddr, PAGE_SIZE, PageClass, PageIndex, RamLayout, RamRegion};
-use zerocopy::{FromBytes, IntoBytes};
+use zerocopy::FromBytes;
 
+use super::MAX_FRAME_PAGES;
 use super::wire::{FixedParts, FrameRecord, HEADER_LEN, IndexHead, RegionRecord, RunRecord};
-use super::{MAX_FRAME_PAGES, MAX_INDEX_LEN};
 use crate::codec::{CodedFrame, Encoding};
 use crate::digest::ImageRoot;
 use crate::error::Damage;
@@ -41,11 +41,6 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Puts the tables together; `runs` and `frames` must already agree with each other and with `layout`.
-    pub(crate) fn from_parts(layout: RamLayout, runs: Vec<RunEntry>, frames: Vec<FrameEntry>) -> Self {
-        Self { layout, runs, frames }
-    }
-
     pub(crate) fn layout(&self) -> &RamLayout {
         &self.layout
     }
@@ -101,52 +96,6 @@ impl Index {
         let stored = self.frames.iter().map(|frame| u64::from(frame.coded.stored_len)).sum();
         let runs = self.runs().map(|(pages, run)| Run { pages, kind: run.kind, class: run.class });
         ImageSummary::new(root, self.layout.len(), runs, Bytes(stored), Bytes(file_len))
-    }
-
-    /// Length of the encoded form of an index with so many entries.
-    pub(crate) fn encoded_len(regions: u64, runs: u64, frames: u64) -> u64 {
-        let table = |count: u64, size: usize| count * size as u64;
-        size_of::<IndexHead>() as u64
-            + table(regions, size_of::<RegionRecord>())
-            + table(runs, size_of::<RunRecord>())
-            + table(frames, size_of::<FrameRecord>())
-    }
-
-    /// The bytes of the index, or `None` if they would exceed [`MAX_INDEX_LEN`].
-    pub(crate) fn encode(&self) -> Option<Vec<u8>> {
-        let regions = self.layout.regions();
-        let counts = [regions.len(), self.runs.len(), self.frames.len()];
-        let len = Self::encoded_len(counts[0] as u64, counts[1] as u64, counts[2] as u64);
-        let [regions_count, runs_count, frames_count] = counts.map(|n| u32::try_from(n).ok());
-        let head = IndexHead {
-            regions: regions_count?.into(),
-            runs: runs_count?.into(),
-            frames: frames_count?.into(),
-            reserved: 0.into(),
-        };
-        let mut out = Vec::with_capacity(usize::try_from(len).ok().filter(|_| len <= MAX_INDEX_LEN)?);
-        out.extend_from_slice(head.as_bytes());
-        for r in regions {
-            let record = RegionRecord { guest: r.guest.0.into(), offset: r.offset.into(), len: r.len.into() };
-            out.extend_from_slice(record.as_bytes());
-        }
-        for (pages, run) in self.runs() {
-            let pages = (pages.end - pages.start).into();
-            let record = RunRecord { pages, kind: run.kind.code(), class: run.class.code(), reserved: 0.into() };
-            out.extend_from_slice(record.as_bytes());
-        }
-        for FrameEntry { coded: f, .. } in &self.frames {
-            let record = FrameRecord {
-                offset: f.offset.into(),
-                stored_len: f.stored_len.into(),
-                pages: f.pages.into(),
-                encoding: f.encoding.code(),
-                reserved: 0,
-                checksum: f.checksum,
-            };
-            out.extend_from_slice(record.as_bytes());
-        }
-        Some(out)
     }
 
     /// Reads an index. Allocates no more than a small multiple of `bytes`.

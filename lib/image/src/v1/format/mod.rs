@@ -40,10 +40,10 @@ use zerocopy::IntoBytes;
 
 use crate::digest::{Digest, ImageRoot};
 
-pub(crate) use index::{FrameEntry, Index, RunEntry};
+pub(crate) use index::{FrameEntry, Index};
 pub(crate) use wire::{FOOTER_LEN, FOOTER_MAGIC, FixedParts, Footer, HEADER_LEN, HEADER_MAGIC, Header};
 
-/// The version that this crate writes, and the newest that it reads.
+/// The version that is described here.
 pub(crate) const VERSION: u32 = 1;
 /// The largest index, in bytes.
 pub(crate) const MAX_INDEX_LEN: u64 = 1 << 30;
