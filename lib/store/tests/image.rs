@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use dormouse_guest_mem::{GuestAddr, PAGE_SIZE, PageClass, RamLayout, RamRegion};
 use dormouse_image::{Capture, Image, StoreOptions, account};
-use dormouse_store::{ImagePacks, Packs, StoreError};
+use dormouse_store::{CheckError, ImagePacks, PackCheck, Packs, StoreError};
 use support::content;
 
 mod support;
@@ -52,6 +52,9 @@ fn an_image_is_read_from_the_store_and_every_changed_byte_of_its_pack_is_found()
         fs::write(&path, &bad).unwrap();
         assert!(matches!(packs.verify(&id), Err(StoreError::Damaged { .. })), "byte {at}");
     }
+    // What cannot be read is not said to be damaged.
+    let unreadable = File::options().append(true).open(&path).unwrap();
+    assert!(matches!(ImagePacks.check(&id, &unreadable), Err(CheckError::Unreadable(_))));
     for len in [0, 1, whole.len() - 1] {
         fs::write(&path, &whole[..len]).unwrap();
         assert!(matches!(packs.verify(&id), Err(StoreError::Damaged { .. })), "{len} bytes");

@@ -10,11 +10,12 @@
 
 use std::fs;
 use std::io::Write;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use dormouse_guest_mem::Bytes;
-use dormouse_store::StoreError;
 use dormouse_store::gc::References;
-use support::{content, files, id_of, name, open, put, put_pinned, read};
+use dormouse_store::{PackId, Packs, Steps, StoreError};
+use support::{Hashed, content, files, id_of, name, open, put, put_pinned, read};
 
 mod support;
 
@@ -107,6 +108,7 @@ fn files_that_are_no_packs_are_neither_listed_nor_collected() {
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, "x").unwrap();
     }
+    fs::create_dir_all(dir.path().join(&id[..2]).join(format!("{id}.pack"))).unwrap();
     packs.set_references(References::default());
     assert!(packs.list().unwrap().is_empty());
     packs.collect().unwrap();
@@ -123,6 +125,7 @@ fn only_what_no_snapshot_needs_and_nobody_pins_is_collected() {
     let (pinned, pins) = put_pinned(&packs, b"pinned");
     let lost = id_of(b"lost");
     assert!(matches!(packs.collect(), Err(StoreError::ReferencesUnknown)), "nothing is known to be unneeded yet");
+    assert!(matches!(packs.remove(&gone), Err(StoreError::ReferencesUnknown)));
     packs.set_references(
         [(name("a"), [kept, shared].into()), (name("b"), [shared, gone, lost].into())].into_iter().collect(),
     );
@@ -136,6 +139,62 @@ fn only_what_no_snapshot_needs_and_nobody_pins_is_collected() {
     assert!([kept, shared, pinned].iter().all(|id| left.contains(id)));
     drop(pins);
     assert_eq!(packs.collect().unwrap().removed, [pinned]);
+}
+
+#[test]
+fn one_pack_is_removed_only_if_it_is_there_and_nobody_pins_or_needs_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let packs = open(dir.path());
+    packs.set_references([(name("s"), [id_of(b"needed")].into())].into_iter().collect());
+    let (needed, (pinned, pins)) = (put(&packs, b"needed"), put_pinned(&packs, b"pinned"));
+    for id in [needed, pinned] {
+        assert!(matches!(packs.remove(&id), Err(StoreError::InUse { id: named }) if named == id));
+    }
+    drop(pins);
+    packs.remove(&pinned).unwrap();
+    assert!(matches!(packs.remove(&pinned), Err(StoreError::Missing { id }) if id == pinned));
+    assert_eq!(read(&packs, &needed), b"needed");
+}
+
+#[test]
+fn what_becomes_pinned_or_needed_while_others_are_collected_stays() {
+    for needed in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (late, held) = (Arc::new(OnceLock::<(Packs, [PackId; 2])>::new()), Arc::new(Mutex::new(None)));
+        let (seen, kept) = (Arc::clone(&late), Arc::clone(&held));
+        // When the first one is gone somebody comes and wants the other.
+        let steps = Steps::telling(move |step| {
+            let Some((packs, ids)) = seen.get().filter(|_| step == "removed") else { return };
+            for id in ids.iter().filter(|id| packs.len(id).unwrap().is_some()) {
+                if needed {
+                    packs.refer(name("late"), [*id].into());
+                } else {
+                    *kept.lock().unwrap() = Some(packs.pin([*id]));
+                }
+            }
+        });
+        let packs = Packs::open_with(dir.path(), Arc::new(Hashed), steps).unwrap();
+        packs.set_references(References::default());
+        let ids = [put(&packs, b"a"), put(&packs, b"b")];
+        late.set((packs.clone(), ids)).unwrap();
+        assert_eq!(packs.collect().unwrap().removed.len(), 1, "needed: {needed}");
+        assert_eq!(packs.list().unwrap().len(), 1, "needed: {needed}");
+        drop(held.lock().unwrap().take());
+    }
+}
+
+#[test]
+fn packs_are_for_their_owner_only_and_cannot_be_written() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("packs");
+    let packs = open(&root);
+    let id = put(&packs, b"hello").to_string();
+    let mode = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let folder = root.join(&id[..2]);
+    let staged = packs.stage().unwrap();
+    assert_eq!([&root, &folder].map(|dir| mode(dir)), [0o700; 2]);
+    assert_eq!((mode(&folder.join(format!("{id}.pack"))), mode(staged.path())), (0o400, 0o600));
 }
 
 #[test]

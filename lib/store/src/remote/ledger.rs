@@ -169,4 +169,31 @@ mod tests {
         fs::write(ledger.snapshots.join("s"), "{\"state\":\"upl").unwrap();
         assert_eq!(ledger.snapshots().unwrap(), [(name, None)].into());
     }
+
+    #[test]
+    fn an_entry_that_is_longer_than_any_can_be_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path(), &Target::Folder("/a".into())).unwrap();
+        let name = SnapshotName::try_from("s").unwrap();
+        let entry = Entry { state: Progress::Uploaded, generation: Digest::of(b"m") };
+        let text = serde_json::to_string(&entry).unwrap();
+        let blanks = |count: usize| " ".repeat(count);
+        for (count, known) in [(100, Some(entry)), (5000, None)] {
+            fs::write(ledger.snapshots.join("s"), blanks(count) + &text).unwrap();
+            assert_eq!(ledger.snapshot(&name), known, "{count}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_noted_leaves_what_was_noted_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path(), &Target::Folder("/a".into())).unwrap();
+        let name = SnapshotName::try_from("s").unwrap();
+        let entry = |state| Entry { state, generation: Digest::of(b"m") };
+        ledger.set_snapshot(&name, entry(Progress::Uploading)).unwrap();
+        // Something is in the way of the new one.
+        fs::create_dir(ledger.snapshots.join("s.half")).unwrap();
+        assert!(ledger.set_snapshot(&name, entry(Progress::Uploaded)).is_err());
+        assert_eq!(ledger.snapshot(&name), Some(entry(Progress::Uploading)));
+    }
 }

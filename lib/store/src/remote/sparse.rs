@@ -168,6 +168,21 @@ mod tests {
     }
 
     #[test]
+    fn pieces_out_of_order_are_refused() {
+        let decoded = |pieces: &[(u64, &[u8])]| {
+            let mut raw = Vec::new();
+            for (offset, bytes) in pieces {
+                piece(&mut raw, *offset, bytes.len() as u64).unwrap();
+                raw.extend(*bytes);
+            }
+            decode(&zstd::encode_all(&raw[..], 1).unwrap()[..], &tempfile::tempfile().unwrap(), 50)
+        };
+        decoded(&[(0, b"a"), (10, b"b"), (50, b"")]).unwrap();
+        assert!(decoded(&[(10, b"b"), (0, b"a"), (50, b"")]).is_err());
+        assert!(decoded(&[(10, b"bb"), (11, b"a"), (50, b"")]).is_err(), "one within another");
+    }
+
+    #[test]
     fn another_length_or_bytes_after_the_end_are_refused() {
         let file = tempfile::tempfile().unwrap();
         file.write_all_at(b"hello", 0).unwrap();
