@@ -1,4 +1,6 @@
-//! Rules that no compiler knows: file sizes, layering, who may hold unsafe code.
+//! Rules that no compiler knows: file sizes, layering, who may hold unsafe code, that tests which are named exist.
+
+mod faults;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,6 +19,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     for path in &sources {
         check_length(path, &mut findings)?;
     }
+    faults::check(&sources, &mut findings)?;
     for manifest in tracked("Cargo.toml")? {
         check_layers(&manifest, &mut findings)?;
         check_unsafe(&manifest, &mut findings)?;
