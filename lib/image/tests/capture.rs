@@ -113,9 +113,8 @@ fn unchanged_zero_and_data_are_three_things() {
 
 #[test]
 fn bytes_where_the_parents_image_has_none_are_stored_whatever_its_ram_file_says() {
-    let (lab, layout, started) = (Lab::new(), layout(PAGES, PAGES), plain());
-    let image = lab.first(&started, &layout, None, "first").open();
-    let mut ram = started.clone();
+    let (lab, layout, mut ram) = (Lab::new(), layout(PAGES, PAGES), plain());
+    let image = lab.first(&ram, &layout, None, "first").open();
     page_mut(&mut ram, 1025).copy_from_slice(&text(7));
     // The file is said to have been like that before.
     let (written, file) = (set([1025]), ram.clone());

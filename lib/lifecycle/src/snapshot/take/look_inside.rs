@@ -85,7 +85,7 @@ mod tests {
         assert_eq!(reason(&guest, &honest), None);
         let checked = Hints { free_pages_are_checked: true, ..honest.clone() };
         assert!(reason(&guest, &checked).unwrap().contains("checks the content of free pages"));
-        let no_note = Hints { note: Some("nowhere".into()), ..honest.clone() };
+        let no_note = Hints { note: Some("nowhere".into()), ..honest };
         assert!(reason(&guest, &no_note).is_some());
         let less_is_free = Hints { mem_free: Bytes::mib(1), ..honest };
         let reason = reason(&guest, &less_is_free).unwrap();
