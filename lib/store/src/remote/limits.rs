@@ -77,3 +77,14 @@ impl RetryPolicy {
         doubled.min(self.most).mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_are_never_smaller_than_s3_takes() {
+        let of = |part| RemoteLimits { part, ..RemoteLimits::default() }.part();
+        assert_eq!([0, 1, 5 << 20, 6 << 20].map(of), [5 << 20, 5 << 20, 5 << 20, 6 << 20]);
+    }
+}

@@ -91,13 +91,13 @@ async fn what_was_damaged_on_the_way_is_fetched_again() {
     let packs = filled(&server).await;
     let machine = Machine::new();
     let daemon = machine.start(s3(&server, ""));
-    let parts = [pack_key(&packs[0]), OVERLAY.to_owned()];
+    let parts = [pack_key(&packs[0]), OVERLAY.to_owned(), "snapshot.json".to_owned()];
     let faults = parts.map(|part| server.fail(&Method::GET, &[&part], 1, Fault::Flip));
     let _pins = daemon.remote.ensure(packs).await.unwrap();
     let into = machine.path().join("snapshots/snap");
     fs::create_dir(&into).unwrap();
     daemon.remote.fetch_snapshot(&name("snap"), &into).await.unwrap();
-    assert_eq!(faults.map(|fault| fault.left()), [0, 0]);
+    assert_eq!(faults.map(|fault| fault.left()), [0, 0, 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -138,6 +138,34 @@ async fn a_damaged_file_of_a_snapshot_is_named() {
             nothing_left(&daemon);
         }
         fs::write(server.file(&key), whole).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_is_longer_than_any_can_be_is_not_read() {
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    filled(&server).await;
+    fs::write(server.file("snapshots/snap/snapshot.json"), vec![b' '; 9 << 20]).unwrap();
+    let daemon = Machine::new();
+    let daemon = daemon.start(s3(&server, ""));
+    let error = daemon.remote.describe(&name("snap")).await.unwrap_err();
+    assert!(matches!(error, RemoteError::Damaged { .. }), "{error}");
+    assert!(error.to_string().contains("more than it can be"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_fetched_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    filled(&server).await;
+    let machine = Machine::new();
+    let into = machine.path().join("snapshots/snap");
+    fs::create_dir(&into).unwrap();
+    machine.start(s3(&server, "")).remote.fetch_snapshot(&name("snap"), &into).await.unwrap();
+    for file in [INDEX, OVERLAY, MANIFEST] {
+        assert_eq!(fs::metadata(into.join(file)).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const INDEX: &str = "memory.idx";
 pub(crate) const OVERLAY: &str = "overlay.ext4";
 
-/// Impatient, so that faults end soon; patient enough that a loaded machine is no fault.
+/// So patient that a loaded machine is no fault.
 pub(crate) fn limits() -> RemoteLimits {
     let policy = |total| RetryPolicy {
         first: Duration::from_millis(5),
@@ -27,10 +27,10 @@ pub(crate) fn limits() -> RemoteLimits {
         total: Duration::from_secs(total),
     };
     RemoteLimits {
-        stall: Duration::from_secs(2),
+        stall: Duration::from_secs(30),
         slowest: 1 << 20,
-        fetch: policy(20),
-        upload: policy(20),
+        fetch: policy(90),
+        upload: policy(90),
         again: Duration::from_secs(3600),
         part: 5 << 20,
         parts_at_once: 2,

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
+use dormouse_store::gc::References;
 use dormouse_store::remote::{RemoteError, Target};
 use http::Method;
 
@@ -201,6 +202,82 @@ async fn a_snapshot_that_is_removed_here_is_removed_there_and_a_fetched_one_is_n
     origin.remote.reconcile(Vec::new(), true).await.unwrap();
     assert_eq!(origin.settled().await, Vec::<String>::new());
     assert!(origin.remote.list().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_went_up_from_here_stays_ours_when_it_is_fetched_too() {
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    let machine = Machine::new();
+    let daemon = machine.start(s3(&server, ""));
+    daemon.upload(&daemon.snapshot("snap", [daemon.put(b"x")])).await;
+    let into = machine.path().join("another");
+    fs::create_dir(&into).unwrap();
+    daemon.remote.fetch_snapshot(&name("snap"), &into).await.unwrap();
+    daemon.remote.forget(&name("snap"));
+    assert_eq!(daemon.settled().await, Vec::<String>::new());
+    assert!(daemon.remote.list().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_that_is_not_known_to_be_there_is_looked_for_at_the_next_start() {
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    let machine = Machine::new();
+    let daemon = machine.start(s3(&server, ""));
+    let id = daemon.put(b"x");
+    let snapshot = daemon.snapshot("snap", [id]);
+    daemon.upload(&snapshot).await;
+    drop(daemon);
+    // A crash may take the note of a pack, and the remote may have lost it since.
+    let notes = crate::support::files(&machine.path().join("uploaded"));
+    let note = notes.iter().find(|file| file.ends_with(&id.to_string())).unwrap();
+    fs::remove_file(machine.path().join("uploaded").join(note)).unwrap();
+    fs::remove_file(server.file(&pack_key(&id))).unwrap();
+    let daemon = machine.start(s3(&server, ""));
+    daemon.remote.reconcile(vec![snapshot], true).await.unwrap();
+    assert_eq!(daemon.settled().await, Vec::<String>::new());
+    assert!(server.file(&pack_key(&id)).exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_changed_before_a_crash_goes_up_at_the_next_start() {
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    let machine = Machine::new();
+    let daemon = machine.start(s3(&server, ""));
+    let snapshot = daemon.snapshot("snap", [daemon.put(b"x")]);
+    daemon.upload(&snapshot).await;
+    drop(daemon);
+    fs::write(snapshot.dir.join(MANIFEST), "another manifest").unwrap();
+    let daemon = machine.start(s3(&server, ""));
+    daemon.remote.reconcile(vec![snapshot], true).await.unwrap();
+    assert_eq!(daemon.settled().await, Vec::<String>::new());
+    let key = server.keys().into_iter().find(|key| key.ends_with(MANIFEST)).unwrap();
+    assert_eq!(fs::read(server.file(&key)).unwrap(), b"another manifest");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_on_its_way_up_is_not_collected() {
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    let machine = Machine::new();
+    let daemon = machine.start(s3(&server, ""));
+    daemon.packs.set_references(References::default());
+    // It is under way for as long as the remote is down.
+    let fault = server.fail(&Method::PUT, &["/packs/"], usize::MAX, Fault::Status(503));
+    let id = daemon.put(b"x");
+    daemon.remote.upload(daemon.snapshot("snap", [id]));
+    bounded(async {
+        while !server.seen().iter().any(|request| request.contains("/packs/")) {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert!(daemon.packs.collect().unwrap().removed.is_empty());
+    fault.end();
+    assert_eq!(daemon.settled().await, Vec::<String>::new());
+    assert_eq!(daemon.packs.collect().unwrap().removed, [id]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
