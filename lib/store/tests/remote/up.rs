@@ -258,6 +258,27 @@ async fn a_snapshot_that_changed_before_a_crash_goes_up_at_the_next_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_is_gone_is_not_missed_and_a_link_in_one_is_not_followed() {
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    let machine = Machine::new();
+    let daemon = machine.start(s3(&server, ""));
+    let [gone, half_gone, linked] = ["gone", "half-gone", "linked"].map(|text| daemon.snapshot(text, []));
+    fs::remove_dir_all(&gone.dir).unwrap();
+    fs::remove_file(half_gone.dir.join(MANIFEST)).unwrap();
+    let secret = machine.path().join("secret");
+    fs::write(&secret, "of somebody else").unwrap();
+    fs::remove_file(linked.dir.join(INDEX)).unwrap();
+    std::os::unix::fs::symlink(&secret, linked.dir.join(INDEX)).unwrap();
+    for snapshot in [gone, half_gone, linked] {
+        daemon.remote.upload(snapshot);
+    }
+    let failed = daemon.settled().await;
+    assert!(failed.len() == 1 && failed[0].starts_with("linked: "), "{failed:?}");
+    assert!(daemon.remote.list().await.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_pack_on_its_way_up_is_not_collected() {
     let bucket = tempfile::tempdir().unwrap();
     let server = Server::start(bucket.path()).await;
