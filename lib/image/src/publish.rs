@@ -6,9 +6,10 @@
 
 use std::fs::{self, DirBuilder, File};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use dormouse_guest_mem::Bytes;
 use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
 
 /// What names of staging folders start with. Published folders never do.
@@ -137,6 +138,34 @@ impl Staging {
             }
         }
         Ok(removed)
+    }
+
+    /// Staging folders in `parent` with something in them whose owner is gone, and what they take. Removes them if `remove`. Unlike
+    /// [`sweep`](Self::sweep) it may run while others are made: one that nobody locked yet is empty.
+    ///
+    /// # Errors
+    /// [`PublishError::Io`] for the first folder that can not be listed or removed.
+    pub fn leftovers(parent: &Path, remove: bool) -> Result<Vec<(String, Bytes)>, PublishError> {
+        let mut found = Vec::new();
+        for entry in fs::read_dir(parent).map_err(|source| failed(parent, "listed", source))? {
+            let entry = entry.map_err(|source| failed(parent, "listed", source))?;
+            let path = entry.path();
+            let Ok(name) = entry.file_name().into_string() else { continue };
+            let Ok(files) = fs::read_dir(&path) else { continue };
+            let files: Vec<_> = files.flatten().collect();
+            if !name.starts_with(PREFIX) || files.is_empty() {
+                continue;
+            }
+            let len = files.iter().map(|file| file.metadata().map_or(0, |meta| meta.blocks() * 512)).sum();
+            let Ok(folder) = File::open(&path) else { continue };
+            if flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok() {
+                if remove {
+                    fs::remove_dir_all(&path).map_err(|source| failed(&path, "removed", source))?;
+                }
+                found.push((name, Bytes(len)));
+            }
+        }
+        Ok(found)
     }
 }
 

@@ -217,3 +217,68 @@ fn a_pack_that_changes_after_it_was_opened_fails_when_it_is_read() {
     let error = reader.read(dormouse_guest_mem::PageIndex(39), &mut content).unwrap_err();
     assert!(matches!(error, ReadError::PackDamaged { .. }), "{error}");
 }
+
+#[test]
+fn everything_that_is_wrong_is_told_and_not_only_the_first() {
+    let parts = Parts::new();
+    let image = parts.snapshot.open();
+    let told = || {
+        let told = std::sync::Mutex::new(std::collections::BTreeSet::new());
+        let tell = |fault: ReadError| {
+            told.lock().unwrap().insert(match fault {
+                ReadError::PackDamaged { pack, .. } => pack.to_string(),
+                ReadError::Pack(gone) => format!("no {}", gone.pack),
+                ReadError::DiskChanged { disk, .. } => disk.to_string(),
+                other => full(&other),
+            });
+        };
+        image.find_faults(&parts.lab.packs, &parts.disks(), 2, &tell, &()).unwrap();
+        told.into_inner().unwrap().into_iter().collect::<Vec<_>>()
+    };
+    assert_eq!(told(), [""; 0]);
+    let [one, other] = packs(&parts).try_into().unwrap();
+    let id = |path: &Path| path.file_stem().unwrap().to_str().unwrap().to_owned();
+    flip(
+        &one,
+        |at, len| at == len / 2,
+        |_| {
+            flip(
+                &parts.base.path,
+                |at, _| at == 4001,
+                |_| {
+                    flip(
+                        &parts.overlay.path,
+                        |at, _| at == 4001,
+                        |_| {
+                            std::fs::rename(&other, other.with_extension("away")).unwrap();
+                            let mut expected =
+                                vec![id(&one), format!("no {}", id(&other)), "base disk".into(), "overlay disk".into()];
+                            expected.sort();
+                            assert_eq!(told(), expected);
+                            std::fs::rename(other.with_extension("away"), &other).unwrap();
+                        },
+                    );
+                },
+            );
+        },
+    );
+    assert_eq!(told(), [""; 0]);
+}
+
+#[test]
+fn the_identity_of_a_disks_content_changes_with_any_block_of_it() {
+    let parts = Parts::new();
+    let content = || DiskIndex::build_with_content(&parts.base.file, 2, &()).unwrap();
+    let (index, before) = content();
+    assert_eq!(index, parts.base.index);
+    assert_eq!(content().1, before, "however many threads were quicker");
+    flip(&parts.base.path, |at, _| at.is_multiple_of(2003), |at| assert_ne!(content().1, before, "byte {at}"));
+    // A second copy of a block changes no index.
+    let mut bytes = std::fs::read(&parts.base.path).unwrap();
+    let zeros = bytes.chunks(4096).rposition(|block| block.iter().all(|b| *b == 0)).unwrap();
+    bytes.copy_within(0..4096, zeros * 4096);
+    std::fs::write(&parts.base.path, bytes).unwrap();
+    let (index, after) = content();
+    assert_eq!(index, parts.base.index);
+    assert_ne!(after, before);
+}

@@ -46,7 +46,12 @@ fn sample() -> Manifest {
             raw_len: Bytes(5000),
             blake3: Digest::of(b"state"),
         },
-        overlay: OverlayRef { file: name("overlay.ext4"), len: Bytes::mib(1024), allocated: Bytes::mib(3) },
+        overlay: OverlayRef {
+            file: name("overlay.ext4"),
+            len: Bytes::mib(1024),
+            allocated: Bytes::mib(3),
+            content: None,
+        },
         base_disk: BaseDiskRef {
             artifact: "base-1".to_owned(),
             len: Bytes::mib(400),

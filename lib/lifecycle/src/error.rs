@@ -76,6 +76,16 @@ pub enum Error {
     /// Building a template failed.
     #[error("{0}")]
     Build(String),
+    /// Something cannot be read, so it is not known what it needs.
+    #[error("nothing was removed: {what} cannot be read, so it is not known what it needs ({why}){}; mend or remove it and try again", and_more(*.more))]
+    CannotCollect {
+        /// Its path.
+        what: String,
+        /// Why it cannot be read.
+        why: String,
+        /// How many others there are.
+        more: usize,
+    },
     /// The caller gave up.
     #[error("cancelled")]
     Cancelled,
@@ -134,6 +144,10 @@ fn causes<'a>(
     error: &'a (dyn std::error::Error + 'static),
 ) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     std::iter::successors(Some(error), |e| e.source())
+}
+
+fn and_more(more: usize) -> String {
+    if more == 0 { String::new() } else { format!(", and {more} more") }
 }
 
 fn phase_word(phase: Phase) -> &'static str {

@@ -57,6 +57,10 @@ pub(crate) struct Shared {
     pub(crate) ram_cache: Arc<RamCache>,
     pub(crate) templates: Templates,
     pub(crate) kept: Kept,
+    /// Held while the store is checked.
+    pub(crate) verifying: tokio::sync::Mutex<()>,
+    /// Held while it is found out anew what is needed.
+    pub(crate) collecting: tokio::sync::Mutex<()>,
     sandboxes: Mutex<BTreeMap<SandboxId, Handle>>,
     starting: Semaphore,
     copying: Arc<Semaphore>,
@@ -163,6 +167,8 @@ impl Host {
             folder,
             vmm: options.vmm,
             agent_binary: options.agent,
+            verifying: tokio::sync::Mutex::default(),
+            collecting: tokio::sync::Mutex::default(),
             sandboxes: Mutex::default(),
             starting: Semaphore::new(options.limits.starting),
             copying: Arc::new(Semaphore::new(options.limits.copies)),

@@ -84,6 +84,12 @@ pub(crate) async fn keep(shared: &Arc<Shared>, material: Material, record: Snaps
     .await
 }
 
+/// Keeps a snapshot that is durable.
+#[cfg(test)]
+pub(crate) fn publish(shared: &Shared, record: SnapshotRecord) -> Result<()> {
+    shared.kept.publish(&shared.folder, record)
+}
+
 /// Removes a kept snapshot. Sandboxes that were started from it do not need it.
 pub(crate) fn remove(shared: &Shared, id: &SnapshotId) -> Result<()> {
     if !shared.kept.lock().contains_key(id) {

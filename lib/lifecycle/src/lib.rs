@@ -28,6 +28,7 @@ mod secret;
 mod snapshot;
 mod start;
 mod state;
+mod storage;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -46,4 +47,7 @@ pub use model::{
 pub use recovery::Recovery;
 pub use secret::Secret;
 pub use state::OpenError;
+pub use storage::{
+    DamagedObject, Garbage, Needed, ObjectKind, RamTotals, StoreStats, Unreadable, VerifyReport, VerifyWatch,
+};
 pub use template::{BuildRequest, Built};

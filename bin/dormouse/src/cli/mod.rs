@@ -8,6 +8,7 @@ mod cp;
 mod create;
 mod daemon;
 mod doctor;
+mod events;
 mod exec;
 mod exit_status;
 mod fork;
@@ -31,6 +32,7 @@ mod signals;
 mod sizes;
 mod snapshot;
 mod spans;
+mod store;
 mod template;
 
 use std::path::PathBuf;
@@ -88,6 +90,9 @@ enum Command {
     /// Take, list, look into and remove snapshots
     #[command(subcommand)]
     Snapshot(snapshot::SnapshotCommand),
+    /// Look into the store, check it, and clear it up
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     Console(console::ConsoleArgs),
     Doctor(doctor::DoctorArgs),
     Completions(completions::CompletionsArgs),
@@ -120,6 +125,7 @@ async fn simple(command: Command, daemon: &Daemon) -> CommandResult {
         Command::Rm(args) => rm::run(args, daemon).await,
         Command::Inspect(args) => inspect::run(args, daemon).await,
         Command::Snapshot(command) => snapshot::run(command, daemon).await,
+        Command::Store(command) => store::run(command, daemon).await,
         Command::Console(args) => console::run(args, daemon).await,
         _ => Ok(ExitCode::SUCCESS),
     }

@@ -73,6 +73,14 @@ impl Steps {
         bar.set_position(done);
     }
 
+    /// Tells something beside the steps.
+    pub(super) fn aside(&self, text: &str) {
+        match &self.bar {
+            Some(bar) => bar.suspend(|| output::note(text)),
+            None => output::note(text),
+        }
+    }
+
     /// The last step is done.
     pub(super) fn finish(&mut self) {
         if let Some(bar) = self.bar.take() {

@@ -19,7 +19,7 @@ pub(crate) type Backend = Arc<dyn Sandboxes>;
 
 /// The whole server, as a service without a socket.
 pub(crate) fn app(backend: Backend, key: ApiKey) -> Router {
-    use routes::{build, control, create, health, list, own, snapshots, templates};
+    use routes::{build, control, create, health, list, own, snapshots, store, templates};
     Router::new()
         .route("/health", get(health::health))
         .route("/sandboxes", post(create::v1).get(list::running))
@@ -44,6 +44,9 @@ pub(crate) fn app(backend: Backend, key: ApiKey) -> Router {
         .route("/dormouse/v1/snapshots", get(snapshots::own_list))
         .route("/dormouse/v1/snapshots/{id}", get(own::snapshot))
         .route("/dormouse/v1/snapshots/{id}/map", get(own::map))
+        .route("/dormouse/v1/store", get(store::stats))
+        .route("/dormouse/v1/store/verify", post(store::verify))
+        .route("/dormouse/v1/store/gc", post(store::collect))
         .fallback(async || Failure::not_found("no such route"))
         .method_not_allowed_fallback(async || {
             Failure::new(StatusCode::METHOD_NOT_ALLOWED, "no such method on this route")

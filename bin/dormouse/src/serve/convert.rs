@@ -1,5 +1,7 @@
 //! From the host's words to those of the API.
 
+pub(crate) mod store;
+
 use dormouse_api_types::own::{self, SandboxEntry, SnapshotEntry, TemplateEntry};
 use dormouse_api_types::{
     BuildStatus, ENVD_VERSION, Lifecycle, ListedSandbox, OnTimeout, Sandbox, SandboxDetail, SandboxState, Snapshot,

@@ -41,7 +41,10 @@ impl From<Error> for Failure {
             Error::NoSandbox(_) | Error::NoTemplate(_) | Error::NoSnapshot(_) | Error::NoKeptSnapshot(_) => {
                 StatusCode::NOT_FOUND
             }
-            Error::WrongPhase { .. } | Error::TemplateInUse { .. } | Error::NameTaken(_) => StatusCode::CONFLICT,
+            Error::WrongPhase { .. }
+            | Error::TemplateInUse { .. }
+            | Error::NameTaken(_)
+            | Error::CannotCollect { .. } => StatusCode::CONFLICT,
             Error::NoSpace { .. } => StatusCode::INSUFFICIENT_STORAGE,
             Error::ShuttingDown | Error::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,

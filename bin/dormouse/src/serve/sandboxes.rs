@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use dormouse_lifecycle::{
-    BuildProgress, BuildRequest, Built, Connected, Endpoint, Host, Inspection, NewSandbox, PauseOptions, RamMap,
-    Result, SandboxId, SandboxInfo, SnapshotId, SnapshotInfo, TemplateInfo, TemplateName,
+    BuildProgress, BuildRequest, Built, Connected, Endpoint, Garbage, Host, Inspection, NewSandbox, PauseOptions,
+    RamMap, Result, SandboxId, SandboxInfo, SnapshotId, SnapshotInfo, StoreStats, TemplateInfo, TemplateName,
+    VerifyReport, VerifyWatch,
 };
 
 /// The host's requests, one to one; see [`Host`].
@@ -35,6 +36,9 @@ pub(crate) trait Sandboxes: Send + Sync + 'static {
     async fn remove_snapshot(&self, id_or_name: &str) -> Result<()>;
     async fn inspect(&self, snapshot: &SnapshotId) -> Result<Inspection>;
     async fn ram_map(&self, snapshot: &SnapshotId) -> Result<RamMap>;
+    async fn store_stats(&self) -> Result<StoreStats>;
+    async fn verify_store(&self, wanted: Vec<SnapshotId>, watch: Arc<dyn VerifyWatch>) -> Result<VerifyReport>;
+    async fn collect_garbage(&self, dry_run: bool) -> Result<Garbage>;
 }
 
 #[async_trait]
@@ -114,5 +118,17 @@ impl Sandboxes for Host {
 
     async fn ram_map(&self, snapshot: &SnapshotId) -> Result<RamMap> {
         self.ram_map(snapshot).await
+    }
+
+    async fn store_stats(&self) -> Result<StoreStats> {
+        self.store_stats().await
+    }
+
+    async fn verify_store(&self, wanted: Vec<SnapshotId>, watch: Arc<dyn VerifyWatch>) -> Result<VerifyReport> {
+        self.verify_store(wanted, watch).await
+    }
+
+    async fn collect_garbage(&self, dry_run: bool) -> Result<Garbage> {
+        self.collect_garbage(dry_run).await
     }
 }

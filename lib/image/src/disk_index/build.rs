@@ -12,6 +12,7 @@ use rustix::fs::{SeekFrom, seek};
 use rustix::io::Errno;
 
 use super::{DiskIndex, MAX_DISK_LEN, MAX_ENTRIES};
+use crate::digest::Digest;
 use crate::error::WriteError;
 use crate::page_hash::PageHash;
 use crate::progress::Progress;
@@ -39,6 +40,19 @@ impl DiskIndex {
     /// # Errors
     /// [`WriteError`]: the disk can not be read or is too large, or the caller cancelled.
     pub fn build(disk: &File, threads: usize, progress: &dyn Progress) -> Result<Self, WriteError> {
+        Self::build_with_content(disk, threads, progress).map(|(index, _)| index)
+    }
+
+    /// As [`build`](Self::build), and the identity of all of the disk's whole blocks: it changes with any of them, wherever
+    /// else the same bytes are. Like the index it detects damage, and nobody who means to deceive.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn build_with_content(
+        disk: &File,
+        threads: usize,
+        progress: &dyn Progress,
+    ) -> Result<(Self, Digest), WriteError> {
         let len = disk.metadata().map_err(|source| WriteError::DiskRead { offset: 0, source })?.len();
         if len > MAX_DISK_LEN {
             return Err(WriteError::DiskTooLarge { len: Bytes(len) });
@@ -67,11 +81,29 @@ impl DiskIndex {
         let mut entries: Entries = made?.concat();
         // Equal hashes in the order of their blocks, so that the first one stays.
         entries.sort_unstable();
+        let content = content_of(len, &entries);
         entries.dedup_by_key(|(hash, _)| *hash);
         entries.truncate(MAX_ENTRIES);
         let (hashes, blocks) = entries.into_iter().unzip();
-        Ok(Self::new(len, hashes, blocks))
+        Ok((Self::new(len, hashes, blocks), content))
     }
+}
+
+/// BLAKE3 over the disk's length and, in the order of their hashes, hash and number of every block that is not zero.
+fn content_of(len: u64, entries: &Entries) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(b"dormdsk\0").update(&len.to_le_bytes());
+    let mut batch = Vec::new();
+    for some in entries.chunks(1 << 12) {
+        batch.clear();
+        for (hash, block) in some {
+            batch.extend_from_slice(&hash.low.to_le_bytes());
+            batch.extend_from_slice(&hash.high.to_le_bytes());
+            batch.extend_from_slice(&block.to_le_bytes());
+        }
+        hasher.update(&batch);
+    }
+    Digest(*hasher.finalize().as_bytes())
 }
 
 impl Job<'_> {

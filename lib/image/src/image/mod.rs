@@ -160,7 +160,33 @@ impl Image {
     ) -> Result<(), ReadError> {
         match &self.0 {
             Version::One(old) => old.verify(progress),
-            Version::Two(image) => verify::verify(image, packs, disks, threads, progress),
+            Version::Two(image) => verify::verify(image, packs, disks, threads, None, progress),
+        }
+    }
+
+    /// As [`verify`](Self::verify), but tells of everything that is wrong, not only of the first part. The same part may be told of
+    /// several times, by several threads. One of version 1 ends with its first fault all the same.
+    ///
+    /// # Errors
+    /// `Cancelled`, or why the check itself could not go on; never a fault that was told.
+    pub fn find_faults(
+        &self,
+        packs: &dyn PackSource,
+        disks: &[Disk<'_>],
+        threads: usize,
+        tell: &(dyn Fn(ReadError) + Sync),
+        progress: &dyn Progress,
+    ) -> Result<(), ReadError> {
+        match &self.0 {
+            Version::One(old) => match old.verify(progress) {
+                Err(cancelled @ ReadError::Cancelled { .. }) => Err(cancelled),
+                Err(fault) => {
+                    tell(fault);
+                    Ok(())
+                }
+                Ok(()) => Ok(()),
+            },
+            Version::Two(image) => verify::verify(image, packs, disks, threads, Some(tell), progress),
         }
     }
 

@@ -27,6 +27,8 @@ struct Job<'a> {
     next: AtomicU32,
     done: AtomicU32,
     stop: AtomicBool,
+    /// Hears of what is wrong while the rest is still checked. Without it the first fault ends the job.
+    tell: Option<&'a (dyn Fn(ReadError) + Sync)>,
     fault: Mutex<Option<ReadError>>,
     zero: [u8; 32],
 }
@@ -36,6 +38,7 @@ pub(super) fn verify(
     packs: &dyn PackSource,
     disks: &[Disk<'_>],
     threads: usize,
+    tell: Option<&(dyn Fn(ReadError) + Sync)>,
     progress: &dyn Progress,
 ) -> Result<(), ReadError> {
     let job = Job {
@@ -44,6 +47,7 @@ pub(super) fn verify(
         next: AtomicU32::new(0),
         done: AtomicU32::new(0),
         stop: AtomicBool::new(false),
+        tell,
         fault: Mutex::new(None),
         zero: zero_digest(),
     };
@@ -84,9 +88,9 @@ impl Job<'_> {
                 }
                 let pages = chunk_pages(chunk, ram_pages);
                 let found = self.digest(pages.clone(), &mut cache, &mut content, &mut disk)?;
-                if image.map.chunks.get(chunk as usize) != Some(&found) {
+                if found.is_some() && image.map.chunks.get(chunk as usize) != found.as_ref() {
                     let offset = PageIndex(pages.start).offset();
-                    return Err(ReadError::OtherContent { path: image.path.clone(), offset });
+                    self.wrong(ReadError::OtherContent { path: image.path.clone(), offset })?;
                 }
                 let done = self.done.fetch_add(pages.len() as u32, Ordering::Relaxed) + pages.len() as u32;
                 self.progress.advance(Bytes::of_pages(done.into()), image.map.layout.len());
@@ -94,52 +98,74 @@ impl Job<'_> {
         }
     }
 
-    /// Hash of a chunk of RAM as the image has it.
+    /// Tells of a fault and lets the job go on, or ends it with that.
+    fn wrong(&self, fault: ReadError) -> Result<(), ReadError> {
+        let Some(tell) = self.tell else { return Err(fault) };
+        tell(fault);
+        Ok(())
+    }
+
+    /// Hash of a chunk of RAM as the image has it; `None` when a part of it could not be had.
     fn digest(
         &self,
         pages: Range<u32>,
         cache: &mut FrameCache,
         content: &mut Vec<u8>,
         disk: &mut Vec<u8>,
-    ) -> Result<[u8; 32], ReadError> {
+    ) -> Result<Option<[u8; 32]>, ReadError> {
         let map = &self.sources.image.map;
         let blank = map.runs_in(pages.clone()).all(|(_, source)| matches!(source, Source::Zero | Source::Free));
         if blank {
-            return Ok(self.zero);
+            return Ok(Some(self.zero));
         }
         content.resize(pages.len() * PAGE_SIZE, 0);
-        let mut rest = content.as_mut_slice();
+        let (mut rest, mut whole) = (content.as_mut_slice(), true);
         for (run, source) in map.parts_in(pages) {
-            let (mut part, later) =
+            let (part, later) =
                 std::mem::take(&mut rest).split_at_mut_checked(run.len() * PAGE_SIZE).unwrap_or_default();
             rest = later;
-            match source {
-                Source::Zero | Source::Free => part.fill(0),
-                Source::Data { pack, mut at } => {
-                    let open = self.sources.pack(pack)?;
-                    while !part.is_empty() {
-                        let frame = cache.get(open, (pack, at / open.frame_pages()))?;
-                        let held = frame.get((at % open.frame_pages()) as usize * PAGE_SIZE..).unwrap_or_default();
-                        let take = held.len().min(part.len());
-                        let (now, after) = part.split_at_mut(take);
-                        if take == 0 {
-                            let source = io::ErrorKind::UnexpectedEof.into();
-                            return Err(ReadError::PackIo { pack: open.id(), source });
-                        }
-                        now.copy_from_slice(held.get(..take).unwrap_or_default());
-                        at += (take / PAGE_SIZE) as u32;
-                        part = after;
-                    }
-                }
-                Source::Disk { slot, block, hash } => {
-                    // A run of disk blocks lies within one chunk, so this is all of it.
-                    disk.resize(part.len(), 0);
-                    self.sources.disk_run(slot, block, hash, disk)?;
-                    part.copy_from_slice(disk);
-                }
+            if let Err(fault) = self.fill(source, part, cache, disk) {
+                self.wrong(fault)?;
+                whole = false;
             }
         }
         let page = |at: usize| content.get(at * PAGE_SIZE..(at + 1) * PAGE_SIZE);
-        Ok(chunk_digest(content, |at| page(at).is_none_or(is_zero)))
+        Ok(whole.then(|| chunk_digest(content, |at| page(at).is_none_or(is_zero))))
+    }
+
+    /// The bytes of a run.
+    fn fill(
+        &self,
+        source: Source,
+        mut part: &mut [u8],
+        cache: &mut FrameCache,
+        disk: &mut Vec<u8>,
+    ) -> Result<(), ReadError> {
+        match source {
+            Source::Zero | Source::Free => part.fill(0),
+            Source::Data { pack, mut at } => {
+                let open = self.sources.pack(pack)?;
+                while !part.is_empty() {
+                    let frame = cache.get(open, (pack, at / open.frame_pages()))?;
+                    let held = frame.get((at % open.frame_pages()) as usize * PAGE_SIZE..).unwrap_or_default();
+                    let take = held.len().min(part.len());
+                    let (now, after) = part.split_at_mut(take);
+                    if take == 0 {
+                        let source = io::ErrorKind::UnexpectedEof.into();
+                        return Err(ReadError::PackIo { pack: open.id(), source });
+                    }
+                    now.copy_from_slice(held.get(..take).unwrap_or_default());
+                    at += (take / PAGE_SIZE) as u32;
+                    part = after;
+                }
+            }
+            Source::Disk { slot, block, hash } => {
+                // A run of disk blocks lies within one chunk, so this is all of it.
+                disk.resize(part.len(), 0);
+                self.sources.disk_run(slot, block, hash, disk)?;
+                part.copy_from_slice(disk);
+            }
+        }
+        Ok(())
     }
 }

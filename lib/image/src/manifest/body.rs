@@ -78,6 +78,10 @@ pub struct OverlayRef {
     pub len: Bytes,
     /// Bytes that the file took on the file system when it was made. Informative.
     pub allocated: Bytes,
+    /// Identity of its content, as [`build_with_content`](crate::DiskIndex::build_with_content) gives it; not known of a snapshot
+    /// that was taken before there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<Digest>,
 }
 
 /// The read-only disk under the overlay.

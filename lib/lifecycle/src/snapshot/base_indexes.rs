@@ -72,6 +72,11 @@ impl BaseIndexes {
     }
 }
 
+/// Where the index of the disk `artifact` is kept below `dir`.
+pub(crate) fn file_in(dir: &Path, artifact: &Path) -> PathBuf {
+    dir.join(file_name(artifact))
+}
+
 /// One file name for a path below the artifacts.
 fn file_name(artifact: &Path) -> String {
     format!("{}.index", blake3::hash(artifact.as_os_str().as_encoded_bytes()).to_hex())

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use dormouse_image::Digest;
 
+use super::Stored;
+
 /// Large enough for any machine we configure (measured: 0.2 MiB), small enough to not fill a disk.
 const MAX_RAW: u64 = 256 << 20;
 const LEVEL: i32 = 3;
@@ -30,6 +32,16 @@ pub(super) fn pack(raw: &Path, packed: &Path) -> io::Result<Packed> {
 
 /// Writes the device state of `packed` to `raw`, after checking that it is the one that was packed.
 pub(super) fn unpack(packed: &Path, expected: &Packed, raw: &Path) -> io::Result<()> {
+    let plain = read(packed, expected)?;
+    File::options().write(true).create_new(true).open(raw)?.write_all(&plain)
+}
+
+/// Checks the device state of a snapshot as [`unpack`] does.
+pub(crate) fn check(stored: &Stored) -> io::Result<()> {
+    read(&stored.device_state_file(), &stored.packed_device_state()).map(drop)
+}
+
+fn read(packed: &Path, expected: &Packed) -> io::Result<Vec<u8>> {
     let wrong = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("the device state {what}"));
     if expected.raw_len > MAX_RAW {
         return Err(wrong("is larger than any that dormouse writes"));
@@ -44,7 +56,7 @@ pub(super) fn unpack(packed: &Path, expected: &Packed, raw: &Path) -> io::Result
     if plain.len() != size {
         return Err(wrong("has another length than when it was saved"));
     }
-    File::options().write(true).create_new(true).open(raw)?.write_all(&plain)
+    Ok(plain)
 }
 
 #[cfg(test)]

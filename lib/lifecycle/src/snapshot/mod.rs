@@ -4,6 +4,7 @@ mod base_indexes;
 mod captured;
 mod device_state;
 mod inspect;
+mod needs;
 mod overlay;
 mod packs;
 mod parent;
@@ -13,10 +14,14 @@ mod restore;
 mod stored;
 mod take;
 
-pub(crate) use base_indexes::BaseIndexes;
+pub(crate) use base_indexes::{BaseIndexes, file_in as base_index_file};
+pub(crate) use device_state::check as check_device_state;
+pub(crate) use needs::{list as list_dir, needs, snapshots_in};
 pub(crate) use overlay::copy_disk;
 pub(crate) use packs::PackFolder;
 pub(crate) use ram_cache::RamCache;
 pub(crate) use restore::{Made, OVERLAY, Start, discard, free_port, restore};
 pub(crate) use stored::{Stored, allocated, remove_dir};
+#[cfg(test)]
+pub(crate) use take::lab;
 pub(crate) use take::{Material, Subject, call_off, checkpoint, let_go_on, take};

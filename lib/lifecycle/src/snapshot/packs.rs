@@ -1,18 +1,15 @@
 //! Which packs snapshots and running VMs need, so that no other is kept.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use dormouse_image::{Image, PackRef};
-use dormouse_store::gc::References;
-use dormouse_store::{ImagePacks, PackId, Packs, SnapshotName, StoreError};
+use dormouse_image::PackRef;
+use dormouse_store::{ImagePacks, Packs, SnapshotName, StoreError};
 
-use super::Stored;
-use super::parent::PARENT_INDEX;
+use super::needs::{ids, needs};
 use crate::SnapshotId;
 use crate::state::StateFolder;
+use crate::storage::Unreadable;
 
 /// The packs of a state folder.
 #[derive(Clone, Debug)]
@@ -62,10 +59,9 @@ impl PackFolder {
 
     /// Finds out from manifests and folders of VMs what is needed. If one cannot be read, nothing is ever collected.
     pub(crate) fn recall(&self, folder: &StateFolder) {
-        match references(folder) {
-            Ok(references) => self.packs.set_references(references),
-            Err(unreadable) => {
-                tracing::warn!(unreadable, "it is not known which packs are needed, so none is removed");
+        if let Err(unreadable) = self.packs.recall(|| needs(folder).known()) {
+            for Unreadable { what, why } in unreadable {
+                tracing::warn!(what, why, "it is not known which packs this needs, so none is removed");
             }
         }
     }
@@ -84,41 +80,6 @@ impl PackFolder {
 }
 
 /// No snapshot's id has a dash.
-fn name_of_run(run: &Path) -> String {
+pub(super) fn name_of_run(run: &Path) -> String {
     format!("run-{}", run.file_name().unwrap_or_default().to_string_lossy())
-}
-
-fn ids(packs: &[PackRef]) -> BTreeSet<PackId> {
-    packs.iter().map(|pack| pack.id).collect()
-}
-
-/// What all snapshots and VMs of a state folder need, or what could not be read.
-fn references(folder: &StateFolder) -> Result<References, String> {
-    let mut references = References::default();
-    let mut insert = |name: String, packs: &[PackRef]| {
-        let name = SnapshotName::try_from(name).map_err(|e| e.to_string())?;
-        references.insert(name, ids(packs));
-        Ok::<_, String>(())
-    };
-    for dir in entries(&folder.snapshots())? {
-        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        // What was half removed has no manifest any more, and needs nothing.
-        if let (Ok(id), true) = (name.parse::<SnapshotId>(), dir.join(dormouse_image::manifest::FILE_NAME).exists()) {
-            let stored = Stored::open(dir, id).map_err(|e| e.to_string())?;
-            insert(name, stored.packs())?;
-        }
-    }
-    for run in entries(&folder.runs())? {
-        let index = run.join(PARENT_INDEX);
-        if index.exists() {
-            let image = Image::open(&index, None).map_err(|e| e.to_string())?;
-            insert(name_of_run(&run), image.packs())?;
-        }
-    }
-    Ok(references)
-}
-
-fn entries(dir: &Path) -> Result<Vec<std::path::PathBuf>, String> {
-    let listed = fs::read_dir(dir).and_then(|all| all.map(|entry| entry.map(|e| e.path())).collect());
-    listed.map_err(|e| format!("{}: {e}", dir.display()))
 }

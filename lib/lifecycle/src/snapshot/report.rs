@@ -73,6 +73,11 @@ impl Report {
     }
 }
 
+/// How many pages were found to be what `name` says, by figures that [`Report::figures`] gave.
+pub(super) fn pages(figures: &BTreeMap<String, u64>, name: &str) -> u64 {
+    figures.get(&format!("{PAGES}{name}")).copied().unwrap_or(0)
+}
+
 fn names(counts: &PageCounts) -> [(&'static str, u32); 7] {
     let PageCounts { free, zero, parent, base_disk, overlay_disk, duplicate, data } = *counts;
     [

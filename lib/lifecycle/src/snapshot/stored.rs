@@ -64,6 +64,34 @@ impl Stored {
         &self.manifest.memory.packs
     }
 
+    /// What the manifest says of the memory image.
+    pub(crate) fn memory(&self) -> MemoryRef {
+        self.manifest.memory.clone()
+    }
+
+    /// What the manifest says of the overlay disk.
+    pub(crate) fn overlay(&self) -> OverlayRef {
+        self.manifest.overlay.clone()
+    }
+
+    /// Size of the memory image's own file.
+    pub(crate) fn index_len(&self) -> Bytes {
+        self.manifest.memory.len
+    }
+
+    pub(crate) fn device_state_file(&self) -> PathBuf {
+        self.dir.join(self.manifest.device_state.file.as_str())
+    }
+
+    pub(crate) fn device_state_len(&self) -> Bytes {
+        self.manifest.device_state.len
+    }
+
+    /// How many pages the pause found to be so, by the report's name for it.
+    pub(crate) fn pages(&self, name: &str) -> u64 {
+        super::report::pages(&self.manifest.report, name)
+    }
+
     /// The disks that its memory image may refer to.
     pub(super) fn disks(&self, artifacts: &Path) -> Result<OpenDisks> {
         let open = |path: PathBuf| {
@@ -74,7 +102,7 @@ impl Stored {
         Ok(OpenDisks { base: open(artifacts.join(&self.machine.base_disk))?, overlay: open(self.overlay_file())? })
     }
 
-    pub(super) fn overlay_file(&self) -> PathBuf {
+    pub(crate) fn overlay_file(&self) -> PathBuf {
         self.dir.join(OVERLAY)
     }
 
@@ -166,7 +194,7 @@ impl Draft {
     /// The manifest of the finished files in `dir`.
     pub(super) fn finish(
         &self,
-        (image, base_index): (&dormouse_image::Stored, Option<Digest>),
+        (image, base_index, overlay_content): (&dormouse_image::Stored, Option<Digest>, Digest),
         state: &Packed,
         dir: &Path,
         report: &Report,
@@ -200,7 +228,12 @@ impl Draft {
                 raw_len: Bytes(state.raw_len),
                 blake3: state.hash,
             },
-            overlay: OverlayRef { file: name(OVERLAY)?, len: len(&overlay)?, allocated: allocated(&overlay) },
+            overlay: OverlayRef {
+                file: name(OVERLAY)?,
+                len: len(&overlay)?,
+                allocated: allocated(&overlay),
+                content: Some(overlay_content),
+            },
             base_disk: BaseDiskRef {
                 artifact: self.machine.base_disk.display().to_string(),
                 len: len(&self.base_disk)?,

@@ -1,12 +1,13 @@
 //! Letting packs go: those that no snapshot needs, and those that can be fetched again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
 
 use dormouse_guest_mem::Bytes;
 
 use super::Packs;
 use crate::cache::{self, Eviction};
-use crate::gc::{self, References};
+use crate::gc::{self, Plan, References};
 use crate::{PackId, PackInfo, SnapshotName, StoreError, durable};
 
 /// What a collection or an eviction did.
@@ -29,17 +30,57 @@ impl Packs {
 
     /// Says which packs a new or changed snapshot needs. To be called while they are still pinned.
     pub fn refer(&self, snapshot: SnapshotName, packs: BTreeSet<PackId>) {
+        let mut state = self.state();
+        if let Some(said) = &mut state.said {
+            said.push((snapshot.clone(), Some(packs.clone())));
+        }
         // Before `set_references` it would be lost; the caller's manifests say the same then.
-        if let Some(references) = &mut self.state().references {
+        if let Some(references) = &mut state.references {
             references.insert(snapshot, packs);
         }
     }
 
     /// Says that a snapshot is gone. What only it needed goes with the next [`collect`](Self::collect).
     pub fn unrefer(&self, snapshot: &SnapshotName) {
-        if let Some(references) = &mut self.state().references {
+        let mut state = self.state();
+        if let Some(said) = &mut state.said {
+            said.push((snapshot.clone(), None));
+        }
+        if let Some(references) = &mut state.references {
             references.remove(snapshot);
         }
+    }
+
+    /// As [`set_references`](Self::set_references), while snapshots come and go: `read` finds out what the manifests say, and what
+    /// was said of snapshots meanwhile counts more. Nothing changes if it fails. Only one caller at a time.
+    ///
+    /// # Errors
+    /// What `read` gave.
+    pub fn recall<E>(&self, read: impl FnOnce() -> Result<References, E>) -> Result<(), E> {
+        self.state().said = Some(Vec::new());
+        let read = read();
+        let mut state = self.state();
+        let said = state.said.take().unwrap_or_default();
+        let mut references = read?;
+        for (snapshot, packs) in said {
+            match packs {
+                Some(packs) => references.insert(snapshot, packs),
+                None => drop(references.remove(&snapshot)),
+            }
+        }
+        state.references = Some(references);
+        Ok(())
+    }
+
+    /// What [`collect`](Self::collect) would do now.
+    ///
+    /// # Errors
+    /// [`StoreError::ReferencesUnknown`], [`StoreError::Io`].
+    pub fn plan(&self) -> Result<Plan, StoreError> {
+        let present = self.list()?;
+        let state = self.state();
+        let references = state.references.as_ref().ok_or(StoreError::ReferencesUnknown)?;
+        Ok(gc::plan(&present, references, |id| state.pins.has(id)))
     }
 
     /// The packs that a snapshot needs, as said last.
@@ -54,12 +95,7 @@ impl Packs {
     /// # Errors
     /// [`StoreError::ReferencesUnknown`], [`StoreError::Io`].
     pub fn collect(&self) -> Result<Collected, StoreError> {
-        let present = self.list()?;
-        let plan = {
-            let state = self.state();
-            let references = state.references.as_ref().ok_or(StoreError::ReferencesUnknown)?;
-            gc::plan(&present, references, |id| state.pins.has(id))
-        };
+        let plan = self.plan()?;
         let mut collected = self.remove_all(&plan.remove, |needed| !needed)?;
         collected.absent = plan.absent;
         Ok(collected)
@@ -84,6 +120,27 @@ impl Packs {
             cache::plan(&present, bound, |id| !pinned.contains(id) && elsewhere(id))
         };
         Ok((self.remove_all(&eviction.evict, |_| true)?, eviction))
+    }
+
+    /// Half-written packs that nobody is writing any more: how many there are, and what they take. Removes them if `remove`.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`].
+    pub fn leftovers(&self, remove: bool) -> Result<(u64, Bytes), StoreError> {
+        let mut found = (0, Bytes(0));
+        // Held meanwhile, so that no new one begins that is not seen.
+        let state = self.state();
+        for entry in super::packs::entries(&self.staging())? {
+            let path = entry.path();
+            if state.writing.iter().any(|number| self.part(*number) == path) {
+                continue;
+            }
+            let len = entry.metadata().map_or(0, |meta| meta.blocks() * 512);
+            if !remove || durable::remove_file(&path)? {
+                found = (found.0 + 1, Bytes(found.1.0 + len));
+            }
+        }
+        Ok(found)
     }
 
     /// Removes one pack that no snapshot needs.

@@ -1,5 +1,6 @@
 //! Taking packs in, giving them out, listing them.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -15,7 +16,7 @@ use dormouse_image::{PackSource, PackUnavailable};
 use super::pins::PinCounts;
 use super::{Pins, StagedPack};
 use crate::gc::References;
-use crate::{CheckError, PackCheck, PackId, Steps, StoreError, durable, room};
+use crate::{CheckError, PackCheck, PackId, SnapshotName, Steps, StoreError, durable, room};
 
 const STAGING: &str = "staging";
 const SUFFIX: &str = ".pack";
@@ -42,7 +43,14 @@ pub(super) struct State {
     pub(super) pins: PinCounts,
     /// None until all manifests have been read.
     pub(super) references: Option<References>,
+    /// What was said since somebody began to read the manifests anew.
+    pub(super) said: Option<Vec<Said>>,
+    /// Numbers of the packs that are being written.
+    pub(super) writing: BTreeSet<u64>,
 }
+
+/// What a snapshot needs from now on; nothing if it is gone.
+pub(super) type Said = (SnapshotName, Option<BTreeSet<PackId>>);
 
 /// A pack in the folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,7 +96,18 @@ impl Packs {
     /// [`StoreError::NoSpace`], [`StoreError::Io`].
     pub fn stage(&self) -> Result<StagedPack, StoreError> {
         let number = self.inner.staged.fetch_add(1, Ordering::Relaxed);
-        StagedPack::create(self.inner.root.join(STAGING).join(format!("{number}.part")))
+        // Before the file is there, so that nobody takes it for a leftover.
+        self.state().writing.insert(number);
+        StagedPack::create(self.clone(), number)
+    }
+
+    /// Where the pack with this number is while it is written.
+    pub(super) fn part(&self, number: u64) -> PathBuf {
+        self.inner.root.join(STAGING).join(format!("{number}.part"))
+    }
+
+    pub(super) fn staging(&self) -> PathBuf {
+        self.inner.root.join(STAGING)
     }
 
     /// Takes a written pack in under its name. It is pinned before anybody could remove it again, and durable when this
@@ -201,7 +220,10 @@ impl Packs {
     }
 
     /// The file of a pack. Opening it so is not using it.
-    pub(crate) fn file(&self, id: &PackId) -> Result<File, StoreError> {
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], [`StoreError::Io`].
+    pub fn file(&self, id: &PackId) -> Result<File, StoreError> {
         let path = self.path(id);
         match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(StoreError::Missing { id: *id }),
@@ -240,7 +262,7 @@ impl PackSource for Packs {
     }
 }
 
-fn entries(dir: &Path) -> Result<Vec<fs::DirEntry>, StoreError> {
+pub(super) fn entries(dir: &Path) -> Result<Vec<fs::DirEntry>, StoreError> {
     fs::read_dir(dir).and_then(Iterator::collect).map_err(StoreError::io(dir, "listed"))
 }
 

@@ -4,21 +4,30 @@ use std::fs::{self, File};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use super::Packs;
 use crate::{StoreError, durable, room};
 
 /// A file for a pack that nobody sees yet. Dropped, it is removed; left by a crash, it is removed when the folder is opened.
 #[derive(Debug)]
 pub struct StagedPack {
+    packs: Packs,
+    number: u64,
     path: PathBuf,
     file: File,
     published: bool,
 }
 
 impl StagedPack {
-    pub(super) fn create(path: PathBuf) -> Result<Self, StoreError> {
+    pub(super) fn create(packs: Packs, number: u64) -> Result<Self, StoreError> {
+        let path = packs.part(number);
         let created = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path);
-        let file = created.map_err(|error| room::failed(&path, "created", 4096, error))?;
-        Ok(Self { path, file, published: false })
+        match created {
+            Ok(file) => Ok(Self { packs, number, path, file, published: false }),
+            Err(error) => {
+                packs.state().writing.remove(&number);
+                Err(room::failed(&path, "created", 4096, error))
+            }
+        }
     }
 
     /// The file, to be written and read.
@@ -55,5 +64,6 @@ impl Drop for StagedPack {
             // What cannot be removed now is removed when the folder is opened again.
             let _ = durable::remove_file(&self.path);
         }
+        self.packs.state().writing.remove(&self.number);
     }
 }

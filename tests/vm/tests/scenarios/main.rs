@@ -23,4 +23,5 @@ mod reclaim;
 mod reclaim_bench;
 mod recovery;
 mod round_trip;
+mod store;
 mod templates;

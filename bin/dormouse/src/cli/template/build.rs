@@ -3,20 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bytes::BytesMut;
 use dormouse_api_types::own::{self, BuildEvent, Kernel, Root, TemplateEntry};
 use dormouse_guest_mem::Bytes;
-use http_body_util::BodyExt;
-use hyper::StatusCode;
-use hyper::body::Incoming;
 
-use crate::cli::daemon::{self, Daemon, segment};
+use crate::cli::daemon::{Daemon, segment};
+use crate::cli::events::{self, Events};
 use crate::cli::progress::Steps;
 use crate::cli::{output, sizes};
 use crate::command_error::{CommandError, CommandResult};
-
-/// No line of a build is longer.
-const MAX_LINE: usize = 1 << 20;
 
 /// Build a template, or find that nothing changed since it was built
 ///
@@ -70,7 +64,7 @@ enum KernelChoice {
 pub(super) async fn run(args: BuildArgs, daemon: &Daemon) -> CommandResult {
     let path = format!("/dormouse/v1/templates/{}/build", segment(&args.name));
     let json = args.json;
-    let events = daemon.stream(&path, &request(args)?).await?;
+    let events = Events::new("build", daemon.stream(&path, &request(args)?).await?);
     let mut steps = Steps::new();
     let (template, unchanged) = follow(events, &mut steps).await?;
     steps.finish();
@@ -113,27 +107,13 @@ fn from_path(path: &Path) -> CommandResult<Root> {
 }
 
 /// Reads events to the last one, showing those before.
-async fn follow(mut events: Incoming, steps: &mut Steps) -> CommandResult<(TemplateEntry, bool)> {
-    let cut = || CommandError::internal(anyhow::Error::msg("the build was cut off")).hint("see the daemon's log");
-    let mut pending = BytesMut::new();
-    while let Some(frame) = events.frame().await {
-        let data = frame.map_err(|_| cut())?.into_data().unwrap_or_default();
-        pending.extend_from_slice(&data);
-        while let Some(end) = pending.iter().position(|b| *b == b'\n') {
-            let line = pending.split_to(end + 1);
-            match serde_json::from_slice(&line).map_err(CommandError::internal)? {
-                BuildEvent::Step(text) => steps.step(&text),
-                BuildEvent::Advance { done, total } => steps.advance(done, total),
-                BuildEvent::Done { template, unchanged } => return Ok((template, unchanged)),
-                BuildEvent::Error(error) => {
-                    let status = StatusCode::from_u16(error.code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                    return Err(daemon::refused(status, error.message));
-                }
-            }
-        }
-        if pending.len() > MAX_LINE {
-            return Err(cut());
+async fn follow(mut events: Events, steps: &mut Steps) -> CommandResult<(TemplateEntry, bool)> {
+    loop {
+        match events.next().await? {
+            BuildEvent::Step(text) => steps.step(&text),
+            BuildEvent::Advance { done, total } => steps.advance(done, total),
+            BuildEvent::Done { template, unchanged } => return Ok((template, unchanged)),
+            BuildEvent::Error(error) => return Err(events::failed(error)),
         }
     }
-    Err(cut())
 }

@@ -6,8 +6,10 @@ pub(crate) mod create;
 pub(crate) mod health;
 pub(crate) mod list;
 pub(crate) mod metadata_filter;
+pub(crate) mod ndjson;
 pub(crate) mod own;
 pub(crate) mod snapshots;
+pub(crate) mod store;
 pub(crate) mod template_id;
 pub(crate) mod templates;
 

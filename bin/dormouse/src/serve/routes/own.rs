@@ -55,6 +55,6 @@ pub(crate) async fn console(
     Ok((headers, text))
 }
 
-fn snapshot_id(text: &str) -> Answer<SnapshotId> {
+pub(super) fn snapshot_id(text: &str) -> Answer<SnapshotId> {
     text.parse().map_err(|e| Failure::not_found(format!("no such snapshot: {e}")))
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use dormouse_guest_mem::Bytes;
 use dormouse_lifecycle::{
-    BuildProgress, BuildRequest, Built, Connected, Endpoint, Error, Inspection, NewSandbox, OnTimeout, PauseOptions,
-    Phase, RamMap, Result, SandboxId, SandboxInfo, Secret, SnapshotId, SnapshotInfo, TemplateInfo, TemplateName,
+    BuildProgress, BuildRequest, Built, Connected, DamagedObject, Endpoint, Error, Garbage, Inspection, NewSandbox,
+    ObjectKind, OnTimeout, PauseOptions, Phase, RamMap, Result, SandboxId, SandboxInfo, Secret, SnapshotId,
+    SnapshotInfo, StoreStats, TemplateInfo, TemplateName, VerifyReport, VerifyWatch,
 };
 
 use crate::serve::sandboxes::Sandboxes;
@@ -33,7 +34,7 @@ pub(super) const TOKEN: &str = "tok_secret";
 pub(super) struct FakeHost {
     /// Where the running sandbox's agent is.
     pub(super) agent: Option<SocketAddr>,
-    /// Set when a build saw that it is not wanted any more.
+    /// Set when a build or a verification saw that it is not wanted any more.
     pub(super) build_cancelled: Arc<AtomicBool>,
     /// Whether the host is shutting down.
     pub(super) closing: bool,
@@ -198,5 +199,34 @@ impl Sandboxes for FakeHost {
 
     async fn ram_map(&self, snapshot: &SnapshotId) -> Result<RamMap> {
         Err(Error::NoSnapshot(snapshot.clone()))
+    }
+
+    async fn store_stats(&self) -> Result<StoreStats> {
+        Ok(StoreStats { packs: 7, ..StoreStats::default() })
+    }
+
+    /// Finds one thing damaged; of everything it never comes to an end.
+    async fn verify_store(&self, wanted: Vec<SnapshotId>, watch: Arc<dyn VerifyWatch>) -> Result<VerifyReport> {
+        watch.step("packs");
+        let snapshots = vec![SNAPSHOT.parse().unwrap()];
+        let damaged =
+            DamagedObject { kind: ObjectKind::Index, path: "snapshots/x".into(), reason: "flipped".into(), snapshots };
+        watch.damaged(&damaged);
+        while wanted.is_empty() && !watch.cancelled() {
+            watch.advance(1, 2);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        if wanted.is_empty() {
+            self.build_cancelled.store(true, Ordering::SeqCst);
+            return Err(Error::Cancelled);
+        }
+        Ok(VerifyReport { hurt: wanted, damaged: vec![damaged], ..VerifyReport::default() })
+    }
+
+    async fn collect_garbage(&self, dry_run: bool) -> Result<Garbage> {
+        match dry_run {
+            true => Ok(Garbage { packs: 1, packs_freed: Bytes(5), ..Garbage::default() }),
+            false => Err(Error::CannotCollect { what: "snapshots/x".into(), why: "damaged".into(), more: 1 }),
+        }
     }
 }

@@ -7,3 +7,4 @@ mod fake_host;
 mod limits;
 mod proxying;
 mod server;
+mod store;

@@ -59,7 +59,8 @@ impl Material {
             .and_then(|packed| fs::remove_file(&raw).map(|()| packed))
             .map_err(|e| Error::storage("store the device state in", &dir, &e))?;
         self.report.steps = self.steps.into_reports();
-        let manifest = self.draft.finish((&image.stored, image.base_index), &packed, &dir, &self.report)?;
+        let manifest =
+            self.draft.finish((&image.stored, image.base_index, image.overlay_content), &packed, &dir, &self.report)?;
         let written = manifest.write_into(&dir);
         written.map_err(|e| Error::storage("write the manifest in", &dir, &e))?;
         let place = shared.folder.snapshot(&self.draft.id);

@@ -35,6 +35,8 @@ pub(super) struct Written {
     pub(super) counts: PageCounts,
     /// Identity of the base disk's index, if pages were looked up there.
     pub(super) base_index: Option<Digest>,
+    /// Identity of the overlay disk's content.
+    pub(super) overlay_content: Digest,
     pub(super) _pack: Option<Pins>,
 }
 
@@ -47,8 +49,8 @@ impl Memory<'_> {
         let base = base_index.as_ref().and_then(|index| Some((File::open(base_path).ok()?, index)));
         let overlay_path = self.dir.join(OVERLAY);
         let overlay = File::open(&overlay_path).map_err(Error::io(format!("open {}", overlay_path.display())))?;
-        let overlay_index =
-            DiskIndex::build(&overlay, threads, &()).map_err(|e| Error::storage("index", &overlay_path, &e))?;
+        let (overlay_index, overlay_content) = DiskIndex::build_with_content(&overlay, threads, &())
+            .map_err(|e| Error::storage("index", &overlay_path, &e))?;
         let mut disks = vec![DiskContent { slot: DiskSlot::Overlay, file: &overlay, index: &overlay_index }];
         if let Some((file, index)) = &base {
             disks.push(DiskContent { slot: DiskSlot::Base, file, index });
@@ -83,7 +85,7 @@ impl Memory<'_> {
         };
         steps.done("keep pack");
         let base_index = base_index.map(|index| index.digest());
-        Ok(Written { stored, counts: accounting.counts(), base_index, _pack: pack })
+        Ok(Written { stored, counts: accounting.counts(), base_index, overlay_content, _pack: pack })
     }
 }
 

@@ -6,6 +6,8 @@
 
 mod call_off;
 mod gather;
+#[cfg(test)]
+pub(crate) mod lab;
 mod look_inside;
 mod material;
 mod measure;
