@@ -8,6 +8,7 @@ use std::time::Duration;
 use dormouse_vmm::{Vm, Vmm};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot};
 
+use crate::compaction::{Compactor, Held, Readers};
 use crate::kept::{self, Kept};
 use crate::sandbox::{Command, Handle, Owner};
 use crate::snapshot::{BaseIndexes, PackFolder, RamCache, Stored};
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) verifying: tokio::sync::Mutex<()>,
     /// Held while it is found out anew what is needed.
     pub(crate) collecting: tokio::sync::Mutex<()>,
+    pub(crate) readers: Readers,
+    pub(crate) compactor: Compactor,
     sandboxes: Mutex<BTreeMap<SandboxId, Handle>>,
     starting: Semaphore,
     copying: Arc<Semaphore>,
@@ -115,12 +118,16 @@ impl Shared {
     /// Removes a snapshot that nothing needs any more.
     pub(crate) fn remove_snapshot(&self, id: &SnapshotId) {
         let dir = self.folder.snapshot(id);
+        self.compactor.give_up(id);
+        let swapping = self.packs.swapping();
         let stored = Stored::open(dir.clone(), id.clone());
-        if let Err(error) = crate::snapshot::remove_dir(&dir) {
-            tracing::warn!(snapshot = %id, %error, "a snapshot could not be removed; the next start of the daemon does it");
-        } else {
-            self.packs.snapshot_is_gone(id);
-            self.packs.collect();
+        let removed = crate::snapshot::remove_dir(&dir).inspect(|()| self.packs.snapshot_is_gone(id));
+        drop(swapping);
+        match removed {
+            Ok(()) => self.packs.collect(),
+            Err(error) => {
+                tracing::warn!(snapshot = %id, %error, "a snapshot could not be removed; the next start of the daemon does it");
+            }
         }
         // Afterwards: whoever unpacks it at the moment looks whether it is still there.
         if let Ok(stored) = stored {
@@ -169,12 +176,15 @@ impl Host {
             agent_binary: options.agent,
             verifying: tokio::sync::Mutex::default(),
             collecting: tokio::sync::Mutex::default(),
+            readers: Readers::default(),
+            compactor: Compactor::default(),
             sandboxes: Mutex::default(),
             starting: Semaphore::new(options.limits.starting),
             copying: Arc::new(Semaphore::new(options.limits.copies)),
             limits: options.limits,
         });
         let recovery = crate::recovery::recover(&shared).await;
+        shared.compactor.start(&shared);
         Ok((Self { shared }, recovery))
     }
 
@@ -363,8 +373,12 @@ impl Host {
     /// # Errors
     /// [`Error::NoSnapshot`], or how it is damaged.
     pub async fn inspect(&self, snapshot: &SnapshotId) -> Result<Inspection> {
-        let stored = self.stored(snapshot)?;
-        blocking(move || stored.inspect()).await
+        let (stored, held) = self.read(snapshot)?;
+        let look = move || {
+            let _held = held;
+            stored.inspect()
+        };
+        blocking(look).await
     }
 
     /// A snapshot's RAM as runs of pages, for drawing.
@@ -372,8 +386,12 @@ impl Host {
     /// # Errors
     /// As [`inspect`](Self::inspect).
     pub async fn ram_map(&self, snapshot: &SnapshotId) -> Result<RamMap> {
-        let stored = self.stored(snapshot)?;
-        blocking(move || stored.ram_map()).await
+        let (stored, held) = self.read(snapshot)?;
+        let look = move || {
+            let _held = held;
+            stored.ram_map()
+        };
+        blocking(look).await
     }
 
     /// Checks every byte of a snapshot's memory image.
@@ -381,15 +399,19 @@ impl Host {
     /// # Errors
     /// As [`inspect`](Self::inspect).
     pub async fn verify(&self, snapshot: &SnapshotId) -> Result<()> {
-        let stored = self.stored(snapshot)?;
+        let (stored, held) = self.read(snapshot)?;
         let shared = Arc::clone(&self.shared);
-        let check = move || stored.verify(&shared.folder.artifacts(), &shared.packs, shared.limits.image_threads);
+        let check = move || {
+            let _held = held;
+            stored.verify(&shared.folder.artifacts(), &shared.packs, shared.limits.image_threads)
+        };
         blocking(check).await
     }
 
     /// Lets go of all sandboxes: no new ones start, VMs go on, and the next daemon adopts them.
     pub async fn shutdown(&self) {
         self.shared.starting.close();
+        self.shared.compactor.stop().await;
         let handles: Vec<_> = std::mem::take(&mut *self.shared.sandboxes()).into_values().collect();
         for handle in handles {
             handle.let_go().await;
@@ -398,6 +420,12 @@ impl Host {
 
     fn handle(&self, id: &SandboxId) -> Result<Handle> {
         self.shared.sandboxes().get(id).cloned().ok_or_else(|| Error::NoSandbox(id.clone()))
+    }
+
+    /// A snapshot whose files stay as long as it is held.
+    fn read(&self, id: &SnapshotId) -> Result<(Stored, Held)> {
+        let held = self.shared.readers.hold(id);
+        self.stored(id).map(|stored| (stored, held))
     }
 
     pub(crate) fn stored(&self, id: &SnapshotId) -> Result<Stored> {

@@ -79,6 +79,7 @@ pub(crate) async fn keep(shared: &Arc<Shared>, material: Material, record: Snaps
         let stored = material.store(&shared)?;
         let info = info(&record, stored.on_disk());
         shared.kept.publish(&shared.folder, record).inspect_err(|_| shared.remove_snapshot(&stored.id))?;
+        shared.compactor.consider(&stored.id);
         Ok(info)
     })
     .await

@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 mod agent;
+mod compaction;
 mod error;
 mod host;
 mod ids;
@@ -28,6 +29,7 @@ mod secret;
 mod snapshot;
 mod start;
 mod state;
+mod steps;
 mod storage;
 mod template;
 #[cfg(test)]

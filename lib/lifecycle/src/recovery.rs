@@ -196,7 +196,11 @@ fn sweep_snapshots(shared: &Shared, recovery: &mut Recovery) {
     named.extend(shared.snapshots_of_sandboxes());
     named.extend(shared.kept.all().into_iter().map(|kept| kept.id));
     for path in entries(&shared.folder.snapshots(), recovery) {
-        let Some(id) = file_name(&path).parse::<SnapshotId>().ok().filter(|id| !named.contains(id)) else { continue };
+        let Ok(id) = file_name(&path).parse::<SnapshotId>() else { continue };
+        if named.contains(&id) {
+            recovery.swept += Stored::open(path, id).map_or(0, |stored| stored.clear_leftovers());
+            continue;
+        }
         recovery.swept += 1;
         match crate::snapshot::remove_dir(&path) {
             Ok(()) => shared.packs.snapshot_is_gone(&id),

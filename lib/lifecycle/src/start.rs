@@ -71,6 +71,7 @@ impl Host {
 
     async fn start_now(&self, origin: &Origin, new: NewSandbox) -> Result<SandboxInfo> {
         let random = |e: getrandom::Error| Error::Vmm(format!("no random bytes on the host: {e}"));
+        let _held = self.shared.readers.hold(&origin.snapshot);
         let stored = self.stored(&origin.snapshot)?;
         let now = Timestamp::now();
         let mut env = origin.env.clone();

@@ -161,6 +161,7 @@ impl Owner {
         if let Some(old) = replaced {
             self.shared.remove_snapshot(&old);
         }
+        self.shared.compactor.consider(&stored.id);
         Ok(())
     }
 
@@ -213,6 +214,7 @@ impl Owner {
     }
 
     async fn start_from(&self, snapshot: &SnapshotId) -> Result<Arc<dyn Vm>> {
+        let _held = self.shared.readers.hold(snapshot);
         let stored = Stored::open(self.shared.folder.snapshot(snapshot), snapshot.clone())?;
         let start = Start {
             stored: &stored,

@@ -65,7 +65,7 @@ impl Stored {
     }
 
     /// The memory image, its index checked.
-    pub(super) fn image(&self) -> Result<Image> {
+    pub(crate) fn image(&self) -> Result<Image> {
         Image::open(&self.memory_file(), Some(&self.image_root())).map_err(|e| self.damaged(&e))
     }
 }

@@ -19,6 +19,7 @@ pub(crate) use device_state::check as check_device_state;
 pub(crate) use needs::{list as list_dir, needs, snapshots_in};
 pub(crate) use overlay::copy_disk;
 pub(crate) use packs::PackFolder;
+pub(crate) use parent::PARENT_INDEX;
 pub(crate) use ram_cache::RamCache;
 pub(crate) use restore::{Made, OVERLAY, Start, discard, free_port, restore};
 pub(crate) use stored::{Stored, allocated, remove_dir};

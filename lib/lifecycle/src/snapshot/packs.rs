@@ -1,7 +1,7 @@
 //! Which packs snapshots and running VMs need, so that no other is kept.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dormouse_image::PackRef;
 use dormouse_store::{ImagePacks, Packs, SnapshotName, StoreError};
@@ -15,16 +15,28 @@ use crate::storage::Unreadable;
 #[derive(Clone, Debug)]
 pub(crate) struct PackFolder {
     packs: Packs,
+    /// Held while it changes what a snapshot or a VM consists of, and while somebody who was not told looks at that.
+    swapping: Arc<Mutex<()>>,
 }
 
 impl PackFolder {
     /// Opens the folder. Nothing is collected before [`recall`](Self::recall) has found out what is needed.
     pub(crate) fn open(root: &Path) -> Result<Self, StoreError> {
-        Ok(Self { packs: Packs::open(root, Arc::new(ImagePacks))? })
+        #[cfg(not(test))]
+        let packs = Packs::open(root, Arc::new(ImagePacks))?;
+        #[cfg(test)]
+        let packs =
+            Packs::open_with(root, Arc::new(ImagePacks), dormouse_store::Steps::telling(crate::steps::reached))?;
+        Ok(Self { packs, swapping: Arc::default() })
     }
 
     pub(crate) fn packs(&self) -> &Packs {
         &self.packs
+    }
+
+    /// Nobody else replaces or removes a snapshot, or what a VM inherits from, while this is held.
+    pub(crate) fn swapping(&self) -> MutexGuard<'_, ()> {
+        self.swapping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// To be called before the packs of a published snapshot are unpinned.

@@ -12,7 +12,7 @@ use crate::error::with_causes;
 use crate::{Error, Result};
 
 /// Name of the image's index in a VM's folder.
-pub(super) const PARENT_INDEX: &str = "parent.idx";
+pub(crate) const PARENT_INDEX: &str = "parent.idx";
 
 /// Notes in the folder of a VM what it is started from. The snapshot may then be removed: the index is a name of its own
 /// for the same file, and the packs are needed for as long as the folder is there.
@@ -39,6 +39,8 @@ impl ParentImage {
         if matches!(fs::symlink_metadata(&index), Err(e) if e.kind() == io::ErrorKind::NotFound) {
             return None;
         }
+        // Until the packs are pinned, nobody may put another index here and let these packs go.
+        let _swapping = packs.swapping();
         match Image::open(&index, None) {
             Ok(image) => {
                 let pins = packs.packs().pin(image.packs().iter().map(|pack| pack.id));

@@ -52,6 +52,12 @@ impl RamCache {
         let _ = fs::remove_file(self.file(root));
     }
 
+    /// The image has another root from now on. Its RAM is the same.
+    pub(crate) fn rename(&self, root: ImageRoot, now: ImageRoot) {
+        // It may never have been unpacked.
+        let _ = fs::rename(self.file(root), self.file(now));
+    }
+
     fn locks(&self) -> std::sync::MutexGuard<'_, HashMap<ImageRoot, Arc<tokio::sync::Mutex<()>>>> {
         self.unpacking.lock().unwrap_or_else(PoisonError::into_inner)
     }

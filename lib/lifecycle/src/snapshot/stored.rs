@@ -24,9 +24,9 @@ pub(super) const OVERLAY: &str = "overlay.ext4";
 /// A snapshot whose manifest was read and checked. What the manifest names is checked when it is used.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored {
-    pub(super) dir: PathBuf,
+    pub(crate) dir: PathBuf,
     pub(crate) id: SnapshotId,
-    pub(super) manifest: Manifest,
+    pub(crate) manifest: Manifest,
     pub(crate) machine: Machine,
 }
 
@@ -62,6 +62,18 @@ impl Stored {
     /// The packs that its memory image needs; none for one of version 1.
     pub(crate) fn packs(&self) -> &[PackRef] {
         &self.manifest.memory.packs
+    }
+
+    /// Removes what a compaction left that did not get to its end: indexes that the manifest does not name, and a half-written
+    /// manifest. How many files that were.
+    pub(crate) fn clear_leftovers(&self) -> usize {
+        let named = self.manifest.memory.file.as_str();
+        let leftover = |name: &str| {
+            name == "manifest.json.new" || (name.starts_with("memory") && name.ends_with(".idx") && name != named)
+        };
+        let files = super::list_dir(&self.dir).unwrap_or_default();
+        let left = files.into_iter().filter(|path| path.file_name().and_then(|n| n.to_str()).is_some_and(leftover));
+        left.filter(|path| fs::remove_file(path).is_ok()).count()
     }
 
     /// What the manifest says of the memory image.
@@ -107,7 +119,7 @@ impl Stored {
     }
 
     /// The error for a snapshot that cannot be used.
-    pub(super) fn unusable(&self, reason: String) -> Error {
+    pub(crate) fn unusable(&self, reason: String) -> Error {
         Error::Snapshot { snapshot: self.id.clone(), reason }
     }
 

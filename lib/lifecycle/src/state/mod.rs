@@ -19,7 +19,7 @@ mod durable;
 mod folder;
 mod record;
 
-pub(crate) use durable::{read_json, remove_file, write_json};
+pub(crate) use durable::{read_json, remove_file, sync_dir, write_json};
 pub use folder::OpenError;
 pub(crate) use folder::StateFolder;
 pub(crate) use record::{DurablePhase, Machine, SandboxRecord, SnapshotRecord, TemplateRecord};

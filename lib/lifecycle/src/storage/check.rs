@@ -10,6 +10,7 @@ use dormouse_store::Packs;
 
 use super::ObjectKind;
 use super::findings::{Faults, Object};
+use crate::compaction::Readers;
 use crate::error::with_causes;
 use crate::snapshot::{Stored, check_device_state};
 use crate::state::StateFolder;
@@ -19,6 +20,7 @@ use crate::{Error, Result, SnapshotId};
 pub(super) struct Reader<'a> {
     pub(super) folder: &'a StateFolder,
     pub(super) packs: &'a Packs,
+    pub(super) readers: &'a Readers,
     pub(super) threads: usize,
 }
 
@@ -34,6 +36,7 @@ impl PackSource for Unused<'_> {
 impl Reader<'_> {
     /// What is wrong with the snapshot `id`. `None` when it is not there any more.
     pub(super) fn faults(&self, id: &SnapshotId, progress: &dyn Progress) -> Result<Option<Faults>> {
+        let _held = self.readers.hold(id);
         loop {
             let mut faults = Faults::default();
             let dir = self.folder.snapshot(id);

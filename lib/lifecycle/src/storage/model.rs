@@ -69,6 +69,14 @@ pub struct StoreStats {
     pub device_states: Bytes,
     /// Overlay disks.
     pub overlays: Bytes,
+    /// Snapshots that wait to be looked at, whether there is something to compact.
+    pub compactions_waiting: u64,
+    /// Snapshots that were compacted since the daemon started.
+    pub compacted: u64,
+    /// What that wrote.
+    pub compacted_bytes: Bytes,
+    /// Compactions that failed since then.
+    pub compactions_failed: u64,
     /// Snapshots and VMs of which it is not known what they need. While there are any, nothing is collected.
     pub unreadable: Vec<Unreadable>,
 }

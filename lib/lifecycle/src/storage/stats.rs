@@ -39,6 +39,9 @@ pub(super) fn stats(shared: &Shared) -> Result<StoreStats> {
         stats.device_states.0 += stored.device_state_len().0;
         stats.overlays.0 += crate::snapshot::allocated(&stored.overlay_file()).0;
     }
+    let done = shared.compactor.done();
+    (stats.compacted, stats.compacted_bytes, stats.compactions_failed) = (done.compacted, done.written, done.failed);
+    stats.compactions_waiting = shared.compactor.waiting();
     packs_each.sort_unstable();
     stats.packs_per_snapshot_max = packs_each.last().copied().unwrap_or(0);
     stats.packs_per_snapshot_median = packs_each.get(packs_each.len().saturating_sub(1) / 2).copied().unwrap_or(0);

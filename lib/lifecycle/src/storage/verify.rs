@@ -23,7 +23,7 @@ pub(super) fn verify(shared: &Shared, wanted: Vec<SnapshotId>, watch: &dyn Verif
     let ids = if all { all_snapshots(shared)? } else { wanted.into_iter().collect() };
     // Sandboxes that run have the other half.
     let threads = shared.limits.image_threads.div_ceil(2);
-    let reader = Reader { folder: &shared.folder, packs: shared.packs.packs(), threads };
+    let reader = Reader { folder: &shared.folder, packs: shared.packs.packs(), readers: &shared.readers, threads };
     let mut report = VerifyReport::default();
     let root = shared.folder.root();
     let mut findings = Findings::new(watch, root);

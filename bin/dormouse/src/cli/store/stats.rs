@@ -59,13 +59,16 @@ pub(super) async fn run(args: &StatsArgs, daemon: &Daemon) -> CommandResult {
 fn rest(found: &StoreStats) -> String {
     let mut text = format!(
         "\npacks of a snapshot   median {}, at most {}\nindexes               {} ({} of RAM)\n\
-         device states         {}\noverlay disks         {}\n",
+         device states         {}\noverlay disks         {}\n\
+         compacted             {} snapshot(s) since the daemon started, {} written\n",
         found.packs_per_snapshot_median,
         found.packs_per_snapshot_max,
         found.indexes,
         percent(found.indexes, found.ram),
         found.device_states,
-        found.overlays
+        found.overlays,
+        found.compacted,
+        found.compacted_bytes
     );
     if found.absent_packs > 0 {
         text.push_str(&format!("packs not here        {}\n", found.absent_packs));

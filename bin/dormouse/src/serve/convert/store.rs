@@ -21,6 +21,10 @@ pub(crate) fn stats(found: host::StoreStats) -> own::StoreStats {
         indexes: found.indexes,
         device_states: found.device_states,
         overlays: found.overlays,
+        compactions_waiting: found.compactions_waiting,
+        compacted: found.compacted,
+        compacted_bytes: found.compacted_bytes,
+        compactions_failed: found.compactions_failed,
         unreadable: found.unreadable.into_iter().map(unreadable).collect(),
     }
 }

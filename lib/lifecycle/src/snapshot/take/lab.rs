@@ -88,7 +88,12 @@ impl Lab {
 
     /// A kept snapshot of a guest that was started from `parent`, and wrote noise that differs by `seed` into these pages.
     pub(crate) fn snapshot(&self, host: &Host, parent: &SnapshotId, written: &[Range<u32>], seed: u64) -> SnapshotId {
-        let id = generation(host, parent, written, seed);
+        self.pause(host, &start(host, parent), written, seed)
+    }
+
+    /// The same of one that was started before.
+    pub(crate) fn pause(&self, host: &Host, run: &Path, written: &[Range<u32>], seed: u64) -> SnapshotId {
+        let id = generation(host, run, written, seed);
         let record = SnapshotRecord {
             id: id.clone(),
             sandbox: SandboxId::random().unwrap(),
@@ -119,7 +124,8 @@ pub(crate) fn ram_of(host: &Host, id: &SnapshotId) -> Vec<u8> {
     fs::read(out.path()).unwrap()
 }
 
-async fn open(dir: &Path) -> Host {
+/// A host on the folder, as a daemon opens it.
+pub(crate) async fn open(dir: &Path) -> Host {
     let limits = Limits { image_threads: 2, ..Limits::default() };
     let options = Options { state: dir.to_owned(), vmm: Arc::new(NoVmm), agent: PathBuf::from("/nowhere"), limits };
     Host::open(options).await.unwrap().0
@@ -139,16 +145,22 @@ fn put(ram: &mut [u8], page: u32, content: &[u8]) {
     ram[page as usize * PAGE_SIZE..][..PAGE_SIZE].copy_from_slice(content);
 }
 
-/// As a pause of a sandbox that was resumed does it.
-fn generation(host: &Host, parent: &SnapshotId, written: &[Range<u32>], seed: u64) -> SnapshotId {
+/// The folder of a VM that was started from a snapshot.
+pub(crate) fn start(host: &Host, from: &SnapshotId) -> PathBuf {
     let shared = &host.shared;
-    let stored = host.stored(parent).unwrap();
     let run = shared.folder.run(&SandboxId::random().unwrap());
     fs::create_dir(&run).unwrap();
-    parent::remember(&stored, &run, &shared.packs).unwrap();
-    let mut bytes = ram_of(host, parent);
+    let _held = shared.readers.hold(from);
+    parent::remember(&host.stored(from).unwrap(), &run, &shared.packs).unwrap();
+    fs::write(run.join("base.ram"), ram_of(host, from)).unwrap();
+    run
+}
+
+/// As a pause of a sandbox that was resumed does it.
+fn generation(host: &Host, run: &Path, written: &[Range<u32>], seed: u64) -> SnapshotId {
+    let shared = &host.shared;
     let file = run.join("base.ram");
-    fs::write(&file, &bytes).unwrap();
+    let mut bytes = fs::read(&file).unwrap();
     let mut pages = PageSet::new(PAGES);
     for page in written.iter().cloned().flatten() {
         put(&mut bytes, page, &noise(seed << 32 | u64::from(page)));
@@ -158,11 +170,11 @@ fn generation(host: &Host, parent: &SnapshotId, written: &[Range<u32>], seed: u6
         put(&mut bytes, page, &overlay_block(seed, block));
         pages.insert(PageIndex(page));
     }
-    let image = ParentImage::of(&run, &shared.packs);
+    let image = ParentImage::of(run, &shared.packs);
     let ram = Ram { bytes, restored: Some((pages, RamFile::open(&file).unwrap())) };
     let id = snapshot(host, image, ram, seed);
-    fs::remove_dir_all(&run).unwrap();
-    shared.packs.run_is_gone(&run);
+    fs::remove_dir_all(run).unwrap();
+    shared.packs.run_is_gone(run);
     id
 }
 
