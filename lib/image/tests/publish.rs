@@ -98,3 +98,21 @@ fn a_sweep_removes_what_a_killed_process_left_and_nothing_that_is_alive() {
     assert_eq!(Staging::sweep(dir.path()).unwrap(), [format!("{PREFIX}killed")]);
     assert_eq!(names(dir.path()), [dir.path().join("published")]);
 }
+
+#[test]
+fn a_leftover_is_told_from_a_folder_that_is_being_made_or_filled() {
+    let dir = tempfile::tempdir().unwrap();
+    let live = Staging::create(dir.path(), "live").unwrap();
+    std::fs::write(live.path().join("a"), "a").unwrap();
+    // Made by somebody who did not come to lock it yet.
+    std::fs::create_dir(dir.path().join(".staging-new")).unwrap();
+    let left = dir.path().join(".staging-left");
+    std::fs::create_dir(&left).unwrap();
+    std::fs::write(left.join("a"), [7; 5000]).unwrap();
+    for remove in [false, true] {
+        let found = Staging::leftovers(dir.path(), remove).unwrap();
+        let [(name, len)] = &found[..] else { panic!("{found:?}") };
+        assert!(name == ".staging-left" && len.0 >= 5000, "{found:?}");
+    }
+    assert!(!left.exists() && dir.path().join(".staging-new").exists() && live.path().join("a").exists());
+}
