@@ -32,16 +32,7 @@ pub struct Ran {
 impl Daemon {
     /// Starts a daemon and waits until it answers.
     pub async fn start(state: &Path) -> Self {
-        let child = Command::new(binary("dormouse"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--state"])
-            .arg(state)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("start the daemon");
-        let mut daemon = Self { state: state.to_owned(), child };
+        let mut daemon = Self::start_without_waiting(state);
         for _ in 0..1200 {
             if daemon.cli(&["ls"]).await.code == Some(0) {
                 return daemon;
@@ -52,6 +43,21 @@ impl Daemon {
             sleep(Duration::from_millis(100)).await;
         }
         panic!("the daemon does not answer");
+    }
+
+    /// Starts a daemon, which may not answer yet.
+    #[must_use]
+    pub fn start_without_waiting(state: &Path) -> Self {
+        let child = Command::new(binary("dormouse"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--state"])
+            .arg(state)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .expect("start the daemon");
+        Self { state: state.to_owned(), child }
     }
 
     /// Runs a command against this daemon.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use dormouse_image::manifest::Manifest;
 use dormouse_vm_tests::{Daemon, FreshState, block_on, pack_file, scratch};
@@ -143,5 +144,109 @@ fn every_flipped_bit_is_named_by_verify_and_hurts_only_who_needs_it() {
         assert_eq!(ram, stats["ram"].as_u64().unwrap(), "every page is accounted for: {stats}");
         println!("{}", daemon.ok(&["store", "stats"]).await);
         daemon.ok(&["rm", "--all"]).await;
+    });
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
+}
+
+async fn stats(daemon: &Daemon) -> Value {
+    serde_json::from_str(&daemon.ok(&["store", "stats", "--json"]).await).unwrap()
+}
+
+/// Statistics once every snapshot was looked at.
+async fn settled(daemon: &Daemon) -> Value {
+    for _ in 0..600 {
+        let now = stats(daemon).await;
+        if now["compactionsWaiting"] == 0 {
+            return now;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("never settled: {}", stats(daemon).await);
+}
+
+/// A copy of a state folder that no daemon works on: files are replaced or removed in it, and never written to.
+fn copy_of(state: &Path, number: u64) -> PathBuf {
+    let copy = state.with_file_name(format!("state-compacting-{number}"));
+    let _ = fs::remove_dir_all(&copy);
+    let linked = std::process::Command::new("cp").arg("-al").arg(state).arg(&copy).status().unwrap();
+    assert!(linked.success());
+    copy
+}
+
+/// Pauses the sandbox and kills the daemon before it came to compact that.
+async fn leave_something_to_compact(state: &Path, id: &str) {
+    for cycle in 0..8 {
+        let daemon = Daemon::start(state).await;
+        daemon.ok(&["resume", id]).await;
+        let writes = format!("head -c 8M /dev/urandom > /dev/shm/more{cycle}");
+        daemon.ok(&["exec", id, "--", "sh", "-c", &writes]).await;
+        daemon.ok(&["pause", id]).await;
+        daemon.kill_dash_nine().await;
+        let copy = copy_of(state, 0);
+        let daemon = Daemon::start(&copy).await;
+        let compacted = settled(&daemon).await["compacted"].as_u64().unwrap();
+        daemon.kill_dash_nine().await;
+        fs::remove_dir_all(&copy).unwrap();
+        if compacted > 0 {
+            return;
+        }
+    }
+    panic!("there never was anything to compact");
+}
+
+#[test]
+fn a_daemon_killed_while_it_compacts_and_collects_loses_nothing_and_leaves_nothing() {
+    block_on(async {
+        let fresh = FreshState::new("compacting").await;
+        let state = fresh.path();
+        let daemon = Daemon::start(state).await;
+        let id = daemon.ok(&["create", "--timeout", "2h"]).await;
+        for cycle in 0..6 {
+            let writes = format!("head -c 2M /dev/urandom > /dev/shm/{cycle}");
+            daemon.ok(&["exec", &id, "--", "sh", "-c", &writes]).await;
+            daemon.ok(&["pause", &id]).await;
+            daemon.ok(&["resume", &id]).await;
+        }
+        let sums = daemon.ok(&["exec", &id, "--", "sh", "-c", "sha256sum /dev/shm/?"]).await;
+        daemon.ok(&["pause", &id]).await;
+        let few = settled(&daemon).await;
+        assert!(few["packsPerSnapshotMax"].as_u64().unwrap() <= 5, "{few}");
+        assert!(few["compacted"].as_u64().unwrap() > 0 && few["compactionsFailed"] == 0, "{few}");
+        assert!(few["needed"].as_array().unwrap().iter().all(|row| row["by"] != 0), "{few}");
+        daemon.kill_dash_nine().await;
+        leave_something_to_compact(state, &id).await;
+
+        // From before anything was begun to after all was done, if the machine is as quick as it should be.
+        for after_ms in [40, 80, 120, 160, 240, 400, 1000] {
+            let copy = copy_of(state, after_ms);
+            let doomed = Daemon::start_without_waiting(&copy);
+            tokio::time::sleep(Duration::from_millis(after_ms)).await;
+            doomed.kill_dash_nine().await;
+
+            let daemon = Daemon::start(&copy).await;
+            let found = settled(&daemon).await;
+            println!("killed after {after_ms} ms: {} compacted again, {} packs", found["compacted"], found["packs"]);
+            assert!(found["packsPerSnapshotMax"].as_u64().unwrap() <= 5, "{found}");
+            assert!(found["needed"].as_array().unwrap().iter().all(|row| row["by"] != 0), "{found}");
+            let (code, report) = verify(&daemon, &[]).await;
+            assert_eq!((code, report["good"].as_array().unwrap().len()), (Some(0), 2), "{report}");
+            assert!(daemon.ok(&["store", "gc"]).await.starts_with("freed 0 B"));
+            for snapshot in names(&copy.join("snapshots")) {
+                assert_eq!(names(&copy.join("snapshots").join(snapshot)).len(), 4);
+            }
+            for rest in ["staging", "packs/staging"] {
+                assert_eq!(names(&copy.join(rest)), Vec::<String>::new(), "{rest}");
+            }
+            if after_ms == 120 {
+                daemon.ok(&["resume", &id]).await;
+                assert_eq!(daemon.ok(&["exec", &id, "--", "sh", "-c", "sha256sum /dev/shm/[0-5]"]).await, sums);
+            }
+            daemon.ok(&["rm", "--all"]).await;
+            daemon.kill_dash_nine().await;
+            fs::remove_dir_all(&copy).unwrap();
+        }
     });
 }
