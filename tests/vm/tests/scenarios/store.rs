@@ -91,6 +91,9 @@ fn every_flipped_bit_is_named_by_verify_and_hurts_only_who_needs_it() {
         let copy = daemon.ok(&["fork", "--timeout", "2h", &id]).await;
         let parts = parts(&daemon, state, &copy, &with, &without).await;
         daemon.ok(&["rm", &copy]).await;
+        // The next daemon has no unpacked RAM any more: a resume reads from packs and disks.
+        daemon.kill_dash_nine().await;
+        let daemon = Daemon::start(state).await;
 
         let (code, report) = verify(&daemon, &[]).await;
         assert_eq!((code, report["damaged"].as_array().unwrap().len()), (Some(0), 0), "{report}");
