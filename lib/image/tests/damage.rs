@@ -273,4 +273,10 @@ fn the_identity_of_a_disks_content_changes_with_any_block_of_it() {
     assert_eq!(index, parts.base.index);
     assert_eq!(content().1, before, "however many threads were quicker");
     flip(&parts.base.path, |at, _| at.is_multiple_of(2003), |at| assert_ne!(content().1, before, "byte {at}"));
+    // The same blocks in other places.
+    let mut bytes = std::fs::read(&parts.base.path).unwrap();
+    let (first, rest) = bytes.split_at_mut(4096);
+    first.swap_with_slice(&mut rest[..4096]);
+    std::fs::write(&parts.base.path, bytes).unwrap();
+    assert_ne!(content().1, before);
 }
