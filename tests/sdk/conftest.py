@@ -158,4 +158,5 @@ def place(agent, tmp_path):
     def there(script: str) -> str:
         return witness.commands.run(script).stdout
 
-    return Place(there("mktemp -d").strip(), there)
+    # Not in /tmp, whose file system keeps no metadata before Linux 6.6.
+    return Place(there("mktemp -d -p ~").strip(), there)
