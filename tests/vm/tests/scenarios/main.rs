@@ -23,5 +23,6 @@ mod reclaim;
 mod reclaim_bench;
 mod recovery;
 mod round_trip;
+mod sdk;
 mod store;
 mod templates;
