@@ -77,9 +77,17 @@ pub(super) fn replace(file: &std::fs::File, metadata: &Metadata) -> io::Result<(
         }
     }
     for (key, value) in metadata {
-        fsetxattr(file, format!("{ATTRIBUTE}{key}"), value.as_bytes(), XattrFlags::empty())?;
+        fsetxattr(file, format!("{ATTRIBUTE}{key}"), value.as_bytes(), XattrFlags::empty()).map_err(unkept)?;
     }
     Ok(())
+}
+
+/// Says it where a file system has no attributes of users, as tmpfs before Linux 6.6.
+fn unkept(error: Errno) -> io::Error {
+    match error {
+        Errno::NOTSUP => io::Error::new(io::ErrorKind::Unsupported, "its file system keeps no metadata"),
+        error => error.into(),
+    }
 }
 
 /// What the file at `path` carries, links followed. What a program in the guest wrote that no client could have written is left out.
