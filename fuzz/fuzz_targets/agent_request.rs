@@ -1,4 +1,5 @@
-//! Any request to the agent: paths, headers, Connect frames in every codec. Its user database is empty, so nothing is started or changed.
+//! Any request to the agent: methods, paths, headers, bodies cut anywhere, Connect frames in every codec. Its user database is empty,
+//! so nothing is started or changed.
 
 #![no_main]
 
@@ -10,8 +11,25 @@ use http::Request;
 use libfuzzer_sys::fuzz_target;
 use tokio::runtime::{Builder, Runtime};
 
-const METHODS: [&str; 8] =
-    ["List", "Start", "Connect", "Update", "StreamInput", "SendInput", "SendSignal", "CloseStdin"];
+const VERBS: [&str; 4] = ["POST", "GET", "HEAD", "OPTIONS"];
+const METHODS: [&str; 16] = [
+    "/process.Process/List",
+    "/process.Process/Start",
+    "/process.Process/Connect",
+    "/process.Process/StreamInput",
+    "/process.Process/SendSignal",
+    "/filesystem.Filesystem/Stat",
+    "/filesystem.Filesystem/ListDir",
+    "/filesystem.Filesystem/Move",
+    "/filesystem.Filesystem/WatchDir",
+    "/filesystem.Filesystem/CreateWatcher",
+    "/filesystem.Filesystem/GetWatcherEvents",
+    "/init",
+    "/files?path=x&username=y",
+    "/files/compose",
+    "/freeze?maxWaitMs=1",
+    "",
+];
 const KINDS: [&str; 8] = [
     "application/json",
     "application/proto",
@@ -32,22 +50,37 @@ fn nobody() -> Arc<Agent> {
     Agent::new(options)
 }
 
+/// The first line of `bytes`, and what follows it.
+fn line(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let end = bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len());
+    (&bytes[..end], bytes.get(end + 1..).unwrap_or_default())
+}
+
 fuzz_target!(|data: &[u8]| {
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread().enable_all().build().unwrap());
-    let [choice, rest @ ..] = data else { return };
-    let kind = KINDS[usize::from(choice & 7)];
-    let (path, body) = match choice >> 3 {
-        method @ 0..8 => (format!("/process.Process/{}", METHODS[usize::from(method)]), rest),
-        8 => ("/init".to_owned(), rest),
-        9 => ("/files?path=x&username=y".to_owned(), rest),
-        _ => {
-            // Any path: up to the first line end.
-            let end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
-            (format!("/{}", String::from_utf8_lossy(&rest[..end])), rest.get(end + 1..).unwrap_or_default())
-        }
-    };
-    let request = Request::post(path).header("content-type", kind).header("connect-timeout-ms", "5000");
-    let Ok(request) = request.body(body.to_vec()) else { return };
-    let answer = RUNTIME.block_on(testing::ask(&nobody(), request, PATIENCE));
+    let [choice, more, size, mut rest @ ..] = data else { return };
+    let verb = VERBS[usize::from(choice & 3)];
+    let mut path = METHODS[usize::from(choice >> 2 & 15)].to_owned();
+    if path.is_empty() {
+        let first;
+        (first, rest) = line(rest);
+        path = format!("/{}", String::from_utf8_lossy(first));
+    }
+    let mut request = Request::builder().method(verb).uri(path);
+    // What ends calls that would go on for as long as their client wants.
+    request = request.header("content-type", KINDS[usize::from(more & 7)]).header("connect-timeout-ms", "50");
+    // Up to three headers of any kind.
+    for _ in 0..more >> 6 {
+        let first;
+        (first, rest) = line(rest);
+        let at = first.iter().position(|byte| *byte == b':').unwrap_or(first.len());
+        request = request.header(&first[..at], first.get(at + 1..).unwrap_or_default());
+    }
+    let Ok(request) = request.body(rest.to_vec()) else { return };
+    // A stream of events ends only with its client.
+    if request.uri().path() == "/ports/events" {
+        return;
+    }
+    let answer = RUNTIME.block_on(testing::ask(&nobody(), request, usize::from(*size), PATIENCE));
     assert!(answer.is_some(), "no answer");
 });
