@@ -31,6 +31,15 @@ pub(crate) struct Agent {
     token: Option<Secret>,
 }
 
+/// What came of asking a guest to get ready for a snapshot.
+#[derive(Debug)]
+pub(crate) enum Prepared {
+    /// It is ready.
+    Now(PrepareReport),
+    /// It is ready, or getting ready, for a snapshot that never came, and says so with this error.
+    Before(Error),
+}
+
 /// What a restored guest is told before its processes go on.
 #[derive(Debug)]
 pub(crate) struct NewLife<'a> {
@@ -81,11 +90,11 @@ impl Agent {
             generation: Some(life.generation),
             ..InitRequest::default()
         };
-        self.post("init", "/init", &request, false, within).await.map(drop)
+        self.post("init", "/init", &request, within).await
     }
 
     /// Asks the guest to get ready for a snapshot, and for its report.
-    pub(crate) async fn prepare(&self, cache: CachePolicy, limits: &Limits) -> Result<PrepareReport> {
+    pub(crate) async fn prepare(&self, cache: CachePolicy, limits: &Limits) -> Result<Prepared> {
         let budget_ms = u32::try_from(limits.prepare.as_millis()).unwrap_or(u32::MAX);
         let request = PrepareRequest {
             cache,
@@ -95,14 +104,21 @@ impl Agent {
             ..PrepareRequest::default()
         };
         let within = limits.prepare + limits.agent_grace;
-        let body = self.post("prepare", "/snapshot/prepare", &request, true, within).await?;
+        let (status, body) = self.ask("prepare", "/snapshot/prepare", &request, true, within).await?;
+        if status == StatusCode::CONFLICT {
+            return Ok(Prepared::Before(refused("prepare", status, &body)));
+        }
+        if !status.is_success() {
+            return Err(refused("prepare", status, &body));
+        }
         serde_json::from_slice(&body)
+            .map(Prepared::Now)
             .map_err(|e| Error::Agent { step: "prepare", reason: format!("its report cannot be read: {e}") })
     }
 
     /// Undoes [`prepare`](Self::prepare) when no snapshot follows.
     pub(crate) async fn abort(&self, limits: &Limits) -> Result<()> {
-        self.post("abort", "/snapshot/abort", &serde_json::json!({}), false, limits.agent_grace).await.map(drop)
+        self.post("abort", "/snapshot/abort", &serde_json::json!({}), limits.agent_grace).await
     }
 
     async fn post<T: serde::Serialize>(
@@ -110,22 +126,27 @@ impl Agent {
         step: &'static str,
         path: &str,
         body: &T,
+        within: Duration,
+    ) -> Result<()> {
+        let (status, body) = self.ask(step, path, body, false, within).await?;
+        if status.is_success() { Ok(()) } else { Err(refused(step, status, &body)) }
+    }
+
+    async fn ask<T: serde::Serialize>(
+        &self,
+        step: &'static str,
+        path: &str,
+        body: &T,
         want_json: bool,
         within: Duration,
-    ) -> Result<Buf> {
+    ) -> Result<(StatusCode, Buf)> {
         let fail = |reason: String| Error::Agent { step, reason };
         let body = serde_json::to_vec(body).map_err(|e| fail(e.to_string()))?;
         let answer = timeout_at(Instant::now() + within, self.send(Method::POST, path, body.into(), want_json)).await;
-        let (status, text) = match answer {
-            Err(_) => return Err(fail(format!("no answer within {} s", within.as_secs()))),
-            Ok(Err(reason)) => return Err(fail(reason)),
-            Ok(Ok(answer)) => answer,
-        };
-        if status.is_success() {
-            return Ok(text);
+        match answer {
+            Err(_) => Err(fail(format!("no answer within {} s", within.as_secs()))),
+            Ok(answer) => answer.map_err(fail),
         }
-        let text: String = String::from_utf8_lossy(&text).chars().take(300).filter(|c| !c.is_control()).collect();
-        Err(fail(format!("it answered {status}: {text}")))
     }
 
     async fn send(
@@ -157,6 +178,12 @@ impl Agent {
         drop(connection);
         Ok((status, body.to_bytes()))
     }
+}
+
+/// A refusal with the agent's reason, without what could confuse a terminal.
+fn refused(step: &'static str, status: StatusCode, body: &Buf) -> Error {
+    let text: String = String::from_utf8_lossy(body).chars().take(300).filter(|c| !c.is_control()).collect();
+    Error::Agent { step, reason: format!("it answered {status}: {text}") }
 }
 
 /// Ends a connection's task with the request it served, also when the request's future is dropped.

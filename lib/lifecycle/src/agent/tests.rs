@@ -62,8 +62,16 @@ async fn an_agent_that_hangs_when_it_is_told_who_it_is_or_that_no_snapshot_follo
 
 #[tokio::test]
 async fn a_refusal_is_told_with_the_agents_reason_and_without_what_could_confuse_a_terminal() {
-    let agent = answering(http("409 Conflict", "busy\u{1b}[2J\r\nnow")).await;
-    assert_eq!(prepare(&agent).await, "the agent in the guest failed at prepare: it answered 409 Conflict: busy[2Jnow");
+    let agent = answering(http("503 Service Unavailable", "busy\u{1b}[2J\r\nnow")).await;
+    let said = "the agent in the guest failed at prepare: it answered 503 Service Unavailable: busy[2Jnow";
+    assert_eq!(prepare(&agent).await, said);
+}
+
+#[tokio::test]
+async fn an_agent_that_is_prepared_already_is_told_from_one_that_refuses() {
+    let agent = answering(http("409 Conflict", "a snapshot is already being prepared")).await;
+    let Ok(Prepared::Before(refusal)) = agent.prepare(CachePolicy::Keep, &LIMITS()).await else { panic!() };
+    assert!(refusal.to_string().contains("409 Conflict: a snapshot is already being prepared"), "{refusal}");
 }
 
 #[tokio::test]

@@ -222,11 +222,29 @@ fn a_vm_that_hangs_fails_the_pause_in_bounded_time_and_goes_on_when_it_wakes() {
         };
         tokio::time::timeout(BOUND, alive).await.expect("the guest does not go on");
         assert_eq!(host.get(&info.id).unwrap().phase, Phase::Running);
-        // The agent may still be prepared from then: a pause that finds it so calls that off, and the next one succeeds.
-        if let Err(error) = host.pause(&info.id, PauseOptions::default()).await {
-            assert!(error.to_string().contains("already being prepared"), "{error}");
-            host.pause(&info.id, PauseOptions::default()).await.unwrap();
-        }
+        // The agent may still be prepared from then.
+        host.pause(&info.id, PauseOptions::default()).await.unwrap();
+        host.kill(&info.id).await.unwrap();
+    });
+}
+
+#[test]
+fn a_pause_that_finds_the_agent_prepared_calls_that_off_and_succeeds() {
+    block_on(async {
+        let (info, guest) = sandbox().await;
+        let host = host().await;
+        guest.sh("echo remembered > /dev/shm/note").await;
+        guest.prepare("keep").await;
+        let snapshot = host.pause(&info.id, PauseOptions::default()).await.unwrap();
+        host.verify(&snapshot).await.unwrap();
+        host.connect(&info.id, AN_HOUR).await.unwrap();
+        let guest = Guest::of(host, &info.id).await;
+        assert_eq!(guest.sh("cat /dev/shm/note").await, "remembered");
+        // A checkpoint as well.
+        guest.prepare("keep").await;
+        let checkpoint = host.checkpoint(&info.id, None).await.unwrap();
+        host.remove_snapshot(checkpoint.id.as_str()).await.unwrap();
+        assert_eq!(guest.sh("cat /dev/shm/note").await, "remembered");
         host.kill(&info.id).await.unwrap();
     });
 }

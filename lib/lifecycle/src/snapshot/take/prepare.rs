@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use dormouse_agent_proto::control::{CachePolicy, PrepareReport, StepOutcome};
 
-use crate::agent::Agent;
+use super::call_off::no_snapshot_follows;
+use crate::agent::{Agent, Prepared};
 use crate::host::Shared;
 use crate::snapshot::report::Steps;
-use crate::{Result, SnapshotId};
+use crate::{Error, Result, SnapshotId};
 
 /// No honest agent has more steps; a hostile one must not flood the log.
 const MOST_STEPS: usize = 16;
@@ -21,10 +22,30 @@ pub(super) async fn prepare(
     id: &SnapshotId,
     steps: &mut Steps,
 ) -> Result<PrepareReport> {
-    let prepared = agent.prepare(cache, &shared.limits).await?;
+    let prepared = match agent.prepare(cache, &shared.limits).await? {
+        Prepared::Now(report) => report,
+        Prepared::Before(refusal) => again(shared, agent, cache, id, &refusal).await?,
+    };
     steps.done("prepare");
     passed_over(id, &prepared).for_each(|(name, took)| steps.also(&name, took));
     Ok(prepared)
+}
+
+/// Asks a guest again that is still ready for an earlier snapshot, which never came: the request for that got through late, or what
+/// called it off was lost. Its report would be of that time. A guest that refuses again fails.
+async fn again(
+    shared: &Shared,
+    agent: &Agent,
+    cache: CachePolicy,
+    id: &SnapshotId,
+    refusal: &Error,
+) -> Result<PrepareReport> {
+    tracing::info!(snapshot = %id, %refusal, "the guest was prepared before; that is called off first");
+    no_snapshot_follows(shared, agent).await;
+    match agent.prepare(cache, &shared.limits).await? {
+        Prepared::Now(report) => Ok(report),
+        Prepared::Before(refusal) => Err(refusal),
+    }
 }
 
 /// Steps of prepare that overran or failed, and how long they took. That costs bytes or warmth, never content; somebody may still
