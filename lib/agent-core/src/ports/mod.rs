@@ -12,6 +12,7 @@ mod owner;
 mod proc_net;
 mod routes;
 mod scan;
+mod search;
 mod sock_diag;
 mod socket;
 mod subsystem;

@@ -18,6 +18,7 @@ use super::destroyed::Destroyed;
 use super::forwarders::{Forwarders, plan};
 use super::owner;
 use super::scan::Scanner;
+use super::search::Searches;
 use super::socket::Socket;
 
 /// Pause between scans while something changes, and after nothing has changed for long.
@@ -140,11 +141,12 @@ async fn run(ports: Arc<Ports>, mut stopped: oneshot::Receiver<()>) {
 
 async fn keep_up(ports: &Arc<Ports>, forwarders: &mut Forwarders) {
     let mut scanner = Scanner::new();
+    let mut searches = Searches::default();
     let mut destroyed = Destroyed::open().ok();
     let mut before = Vec::new();
     let mut pause = SOON;
     loop {
-        match round(ports, &mut scanner, forwarders).await {
+        match round(ports, &mut scanner, &mut searches, forwarders).await {
             Ok(sockets) if sockets != before => (before, pause) = (sockets, SOON),
             // Neither way works: perhaps later.
             Ok(_) | Err(_) => pause = (pause * 2).min(LATE),
@@ -169,7 +171,12 @@ async fn keep_up(ports: &Arc<Ports>, forwarders: &mut Forwarders) {
 }
 
 /// One scan and what follows from it. Returns the sockets that it saw.
-async fn round(ports: &Arc<Ports>, scanner: &mut Scanner, forwarders: &mut Forwarders) -> io::Result<Vec<Socket>> {
+async fn round(
+    ports: &Arc<Ports>,
+    scanner: &mut Scanner,
+    searches: &mut Searches,
+    forwarders: &mut Forwarders,
+) -> io::Result<Vec<Socket>> {
     let (source, mut sockets) = scanner.scan()?;
     let own = ports.own_port();
     sockets.retain(|socket| !forwarders.is_at(socket.local) && Some(socket.local.port()) != own);
@@ -177,29 +184,24 @@ async fn round(ports: &Arc<Ports>, scanner: &mut Scanner, forwarders: &mut Forwa
     // Several may share an address.
     sockets.dedup_by_key(|socket| socket.local);
     forwarders.follow(&plan(&sockets, &ports.guest, own)).await;
-    let set = describe(ports, &sockets, forwarders).await;
+    let set = describe(ports, &sockets, searches, forwarders).await;
     ports.board.publish(source, set);
     Ok(sockets)
 }
 
-async fn describe(ports: &Ports, sockets: &[Socket], forwarders: &Forwarders) -> Set {
+async fn describe(ports: &Ports, sockets: &[Socket], searches: &mut Searches, forwarders: &Forwarders) -> Set {
     let mut set: Set = sockets.iter().map(|socket| (socket.local, port(ports, socket, forwarders))).collect();
-    let new = sockets.iter().filter(|socket| {
-        let known = ports.board.known(socket.local);
-        match (known.and_then(|port| Some((port.inode, port.owner?))), set.get_mut(&socket.local)) {
-            // The owner of a port that stays is not looked for again.
-            (Some((inode, owner)), Some(port)) if inode == socket.inode => {
-                port.owner = Some(owner);
-                false
-            }
-            _ => true,
-        }
-    });
-    let new: Vec<_> = new.map(|socket| (socket.local, socket.inode)).collect();
-    let inodes: HashSet<u32> = new.iter().map(|(_, inode)| *inode).collect();
+    for (at, port) in &mut set {
+        // The owner of a port that stays is not looked for again.
+        port.owner = ports.board.known(*at).filter(|known| known.inode == port.inode).and_then(|known| known.owner);
+    }
+    let ownerless: Vec<_> =
+        set.iter().filter(|(_, port)| port.owner.is_none()).map(|(at, port)| (*at, port.inode)).collect();
+    let due = searches.due(&ownerless);
+    let inodes: HashSet<u32> = due.iter().map(|(_, inode)| *inode).collect();
     if !inodes.is_empty() {
         let mut owners = tokio::task::spawn_blocking(move || owner::owners(&inodes)).await.unwrap_or_default();
-        for (at, inode) in new {
+        for (at, inode) in due {
             if let (Some(port), Some(owner)) = (set.get_mut(&at), owners.remove(&inode)) {
                 port.owner = Some(owner);
             }
