@@ -25,8 +25,16 @@ pub(super) enum Order {
 struct Open {
     orders: watch::Sender<Order>,
     peer: SocketAddr,
-    /// When it last became idle, on a clock of its own; `None` while a request is answered.
-    idle_since: Option<u64>,
+    /// Requests under way.
+    under_way: usize,
+    /// When it last came to have none, on a clock of its own.
+    since: u64,
+}
+
+impl Open {
+    fn idle_since(&self) -> Option<u64> {
+        (self.under_way == 0).then_some(self.since)
+    }
 }
 
 #[derive(Debug)]
@@ -54,12 +62,12 @@ impl Connections {
         let (orders, receiver) = watch::channel(Order::Serve);
         self.with(|open| {
             if open.len() >= self.limit {
-                let (_, oldest) = open.iter().filter_map(|(id, one)| Some((one.idle_since?, *id))).min()?;
+                let (_, oldest) = open.iter().filter_map(|(id, one)| Some((one.idle_since()?, *id))).min()?;
                 if let Some(evicted) = open.remove(&oldest) {
                     evicted.orders.send_replace(Order::Abort);
                 }
             }
-            open.insert(id, Open { orders, peer, idle_since: Some(now) });
+            open.insert(id, Open { orders, peer, under_way: 0, since: now });
             Some((id, receiver))
         })
     }
@@ -77,17 +85,18 @@ impl Connections {
         self.with(|open| open.get(&id).map(|one| one.peer))
     }
 
-    fn set_idle(&self, id: ConnectionId, idle_since: Option<u64>) {
-        self.with(|open| {
-            if let Some(one) = open.get_mut(&id) {
-                one.idle_since = idle_since;
-            }
-        });
+    /// When it last became idle, on a clock that only tells earlier from later; `None` while a request is answered.
+    pub(super) fn idle_since(&self, id: ConnectionId) -> Option<u64> {
+        self.with(|open| open.get(&id)?.idle_since())
+    }
+
+    fn change(&self, id: ConnectionId, change: impl FnOnce(&mut Open)) {
+        self.with(|open| open.get_mut(&id).map(change));
     }
 
     /// To be held from the head of a request to the end of its answer.
     pub(super) fn answering(self: &Arc<Self>, id: ConnectionId) -> Answering {
-        self.set_idle(id, None);
+        self.change(id, |open| open.under_way = open.under_way.saturating_add(1));
         Answering { connections: Arc::clone(self), id }
     }
 
@@ -115,7 +124,7 @@ impl Connections {
     }
 }
 
-/// A request under way. The connection is idle again when it is dropped.
+/// A request under way, until it is dropped. A connection without one is idle.
 #[derive(Debug)]
 pub(super) struct Answering {
     connections: Arc<Connections>,
@@ -124,7 +133,11 @@ pub(super) struct Answering {
 
 impl Drop for Answering {
     fn drop(&mut self) {
-        self.connections.set_idle(self.id, Some(self.connections.tick()));
+        let now = self.connections.tick();
+        self.connections.change(self.id, |open| {
+            open.under_way = open.under_way.saturating_sub(1);
+            open.since = now;
+        });
     }
 }
 
@@ -150,6 +163,17 @@ mod tests {
         assert_eq!((*to_a.borrow(), *to_c.borrow()), (Order::Abort, Order::Serve), "a was used after d came");
         assert_eq!(connections.count_but(None), 3);
         drop(busy);
+    }
+
+    #[test]
+    fn a_connection_with_several_requests_is_idle_when_all_have_ended() {
+        let connections = Arc::new(Connections::new(1));
+        let (id, _orders) = connections.register(PEER).unwrap();
+        let [first, second] = [(); 2].map(|()| connections.answering(id));
+        drop(first);
+        assert!(connections.idle_since(id).is_none() && connections.register(PEER).is_none());
+        drop(second);
+        assert!(connections.idle_since(id).is_some());
     }
 
     #[test]

@@ -1,32 +1,16 @@
-//! Accepting and serving connections.
+//! Accepting connections.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::watch;
-use tower::ServiceExt;
+use tokio::net::{TcpListener, TcpSocket};
 
-use super::answer::AnswerBody;
-use super::connections::{ConnectionId, Order};
-use super::linger::Lingering;
+use super::connection::{self, Answers};
 use super::routes::routes;
-use super::unread::Unread;
-use super::unwanted_body::RequestBody;
 use crate::agent::Agent;
 use crate::reclaim;
 
-/// What one connection may buffer in each direction, a head included: what it costs when its client is hostile.
-const MAX_BUFFER: usize = 64 * 1024;
 /// Connections that wait to be accepted; the kernel lowers it to net.core.somaxconn.
 const BACKLOG: u32 = 4096;
 /// Pause after a failed accept, which nearly always means that descriptors ran out.
@@ -58,65 +42,14 @@ async fn accept(agent: &Arc<Agent>, listener: TcpListener) {
             Ok((stream, peer)) => {
                 // Dropping it closes it.
                 let Some((id, orders)) = agent.connections.register(peer) else { continue };
-                let (agent, routes) = (Arc::clone(agent), routes.clone());
+                let answers = Answers { agent: Arc::clone(agent), routes: routes.clone(), id };
+                let agent = Arc::clone(agent);
                 tokio::spawn(async move {
-                    connection(stream, routes, &agent, id, orders).await;
+                    connection::serve(stream, answers, orders).await;
                     agent.connections.forget(id);
                 });
             }
             Err(_) => tokio::time::sleep(ACCEPT_RETRY).await,
-        }
-    }
-}
-
-async fn connection(
-    stream: TcpStream,
-    routes: axum::Router,
-    agent: &Agent,
-    id: ConnectionId,
-    mut orders: watch::Receiver<Order>,
-) {
-    // A failure only costs latency.
-    let _ = stream.set_nodelay(true);
-    let unread = Unread::default();
-    let patience = agent.durations.linger;
-    let stream = Lingering::new(stream, unread.clone(), patience);
-    let coming = unread.clone();
-    let service = service_fn(move |mut request: Request<Incoming>| {
-        request.extensions_mut().insert(id);
-        let answering = agent.connections.answering(id);
-        let routes = routes.clone();
-        let request = RequestBody::put_in(request, &coming, patience);
-        async move {
-            let Ok(response) = routes.oneshot(request.map(Body::new)).await;
-            Ok::<_, Infallible>(response.map(|inner| AnswerBody { inner, answering }))
-        }
-    });
-    let mut connection = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .max_buf_size(MAX_BUFFER)
-            .header_read_timeout(agent.durations.request_head)
-            .serve_connection(TokioIo::new(stream), service)
-    );
-    loop {
-        tokio::select! {
-            // Errors are the client's: it went away or does not speak HTTP.
-            _ = connection.as_mut() => return,
-            // Only to look at it again.
-            () = unread.given_up() => {}
-            changed = orders.changed() => {
-                let order = *orders.borrow_and_update();
-                match order {
-                    Order::Serve if changed.is_ok() => {}
-                    Order::Finish if changed.is_ok() => {
-                        // A snapshot does not wait for who is about to ask something.
-                        unread.settled();
-                        connection.as_mut().graceful_shutdown();
-                    }
-                    _ => return,
-                }
-            }
         }
     }
 }

@@ -1,10 +1,13 @@
-//! HTTP/1.1 server: routes, connections, error bodies.
+//! HTTP server, of HTTP/1.1 and of HTTP/2 for clients that know beforehand: routes, connections, error bodies.
 
 mod answer;
+mod connection;
 mod connections;
 mod cors;
 mod error;
 mod event_stream;
+mod http1;
+mod http2;
 mod linger;
 mod listener;
 mod quality;

@@ -15,6 +15,7 @@ mod cors;
 mod ending;
 mod files;
 mod filesystem;
+mod grpc;
 mod hostile;
 mod metrics;
 mod ports;
