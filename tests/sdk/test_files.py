@@ -8,7 +8,7 @@ import pytest
 from conftest import GUEST_URL, IS_ROOT, done
 from e2b import FileType, InvalidArgumentException, NotEnoughSpaceException, NotFoundException
 
-LARGE = (16 if GUEST_URL else 64) << 20
+LARGE = (4 if GUEST_URL else 64) << 20
 
 
 async def collected(stream):
