@@ -125,7 +125,7 @@ fn every_flipped_bit_is_named_by_verify_and_hurts_only_who_needs_it() {
             assert!(report["good"].as_array().unwrap().contains(&json!(without)), "{report}");
             if kind == "base_disk" {
                 let refused = daemon.cli(&["resume", &id]).await;
-                assert_eq!(refused.code, Some(1), "{}", refused.stderr);
+                assert_ne!(refused.code, Some(0), "{}", refused.stderr);
                 assert!(refused.stderr.contains(path.to_str().unwrap()) && refused.stderr.contains("was changed"));
                 assert_eq!(daemon.phase(&id).await, "paused");
                 daemon.ok(&["resume", &other]).await;
