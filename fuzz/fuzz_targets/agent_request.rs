@@ -58,7 +58,8 @@ fn line(bytes: &[u8]) -> (&[u8], &[u8]) {
 
 fuzz_target!(|data: &[u8]| {
     static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| Builder::new_current_thread().enable_all().build().unwrap());
-    let [choice, more, size, mut rest @ ..] = data else { return };
+    let [choice, more, size, rest @ ..] = data else { return };
+    let mut rest = rest;
     let verb = VERBS[usize::from(choice & 3)];
     let mut path = METHODS[usize::from(choice >> 2 & 15)].to_owned();
     if path.is_empty() {

@@ -257,3 +257,41 @@ fn an_open_pack_stays_readable_when_it_is_evicted() {
     assert_eq!(text, "hello");
     assert!(matches!(packs.open_pack(&id), Err(StoreError::Missing { .. })));
 }
+
+#[test]
+fn what_is_said_while_the_manifests_are_read_counts_more_than_they_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let packs = open(dir.path());
+    let [old, new, gone, idle] = [b"old", b"new", b"gon", b"idl"].map(|bytes| put(&packs, bytes));
+    packs
+        .recall(|| {
+            // Published and removed after the reader passed by.
+            packs.refer(name("young"), [new].into());
+            packs.unrefer(&name("late"));
+            Ok::<_, ()>(References::from_iter([(name("here"), [old].into()), (name("late"), [gone].into())]))
+        })
+        .unwrap();
+    let plan = packs.plan().unwrap();
+    let mut expected = [gone, idle];
+    expected.sort();
+    assert_eq!(plan.remove.iter().map(|pack| pack.id).collect::<Vec<_>>(), expected);
+    assert_eq!(packs.recall(|| Err::<References, _>("one cannot be read")), Err("one cannot be read"));
+    assert_eq!(packs.plan().unwrap(), plan, "nothing changes when the manifests cannot be read");
+    packs.collect().unwrap();
+    assert_eq!((read(&packs, &old), read(&packs, &new)), (b"old".to_vec(), b"new".to_vec()));
+}
+
+#[test]
+fn half_written_packs_are_leftovers_only_when_nobody_writes_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let packs = open(dir.path());
+    let staged = packs.stage().unwrap();
+    staged.file().write_all(b"half").unwrap();
+    fs::write(dir.path().join("staging/left.part"), [7; 5000]).unwrap();
+    let (count, bytes) = packs.leftovers(false).unwrap();
+    assert_eq!(count, 1);
+    assert!(bytes.0 >= 5000, "{bytes}");
+    assert_eq!(packs.leftovers(true).unwrap(), (count, bytes));
+    assert_eq!(packs.leftovers(false).unwrap(), (0, Bytes(0)));
+    packs.put(staged, &id_of(b"half")).unwrap();
+}
