@@ -41,7 +41,7 @@ pub use disk::{Disk, DiskContent, DiskSlot};
 pub use disk_index::{DiskIndex, DiskIndexError};
 pub use error::{Damage, MaterialiseError, PackDamage, ReadError, WriteError};
 pub use image::{Image, PageReader, ReadCost};
-pub use pack::{DirPacks, MAX_FRAME_PAGES, PackRef, PackSource, PackUnavailable, check_pack};
+pub use pack::{DirPacks, MAX_FRAME_PAGES, PackRef, PackSource, PackUnavailable, SealedPack, check_pack};
 pub use page_kind::{PageKind, Run};
 pub use progress::Progress;
 pub use summary::{ImageSummary, KindCounts};

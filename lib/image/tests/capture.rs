@@ -73,7 +73,7 @@ fn pages_that_were_written_as_they_were_are_the_parents() {
     let parent = Parent { image: &image, written: &written, ram: &ram };
     let second =
         lab.pause(&capture(&source, &layout, None, &[], Some(parent)), StoreOptions::default(), "second").unwrap();
-    assert_eq!(second.stored.pack, None);
+    assert!(second.stored.pack.is_none());
     assert_eq!(second.stored.ram_digest, first.stored.ram_digest);
     assert_eq!(second.stored.root, first.stored.root, "nothing changed, so it is the same image");
 }
@@ -207,7 +207,7 @@ fn equal_pages_are_stored_once() {
     let (lab, layout) = (Lab::new(), layout(PAGES, PAGES));
     let ram: Vec<u8> = (0..PAGES).flat_map(|page| noise(u64::from(page % 100))).collect();
     let snapshot = lab.first(&ram, &layout, None, "first");
-    assert!(snapshot.stored.pack.unwrap().len.0 < 105 * PAGE);
+    assert!(snapshot.stored.pack.as_ref().unwrap().named().len.0 < 105 * PAGE);
     assert!(lab.materialised(&snapshot.open(), &[], 2) == ram);
 }
 
@@ -245,7 +245,7 @@ fn pages_lie_in_the_pack_by_class_and_then_by_address() {
     // A frame for each page that is not compressed: so the frames are the pages in their order.
     let options = StoreOptions { frame_pages: 1, ..StoreOptions::default() };
     let snapshot = lab.pause(&capture, options, "first").unwrap();
-    let pack = std::fs::read(lab.packs.path(&snapshot.stored.pack.unwrap().id)).unwrap();
+    let pack = std::fs::read(lab.packs.path(&snapshot.stored.pack.as_ref().unwrap().named().id)).unwrap();
     let order: Vec<u32> = [PageClass::Kernel, PageClass::Anonymous, PageClass::PageCache]
         .into_iter()
         .flat_map(|class| (0..96).filter(move |page| class_of(PageIndex(*page)) == class))
@@ -266,7 +266,7 @@ fn the_same_ram_gives_the_same_bytes_for_any_number_of_threads() {
         let options = StoreOptions { threads, ..StoreOptions::default() };
         let name = format!("{threads}");
         let snapshot = lab.pause(&capture(&ram, &layout, None, &disks, None), options, &name).unwrap();
-        let pack = std::fs::read(lab.packs.path(&snapshot.stored.pack.unwrap().id)).unwrap();
+        let pack = std::fs::read(lab.packs.path(&snapshot.stored.pack.as_ref().unwrap().named().id)).unwrap();
         (std::fs::read(snapshot.index).unwrap(), pack)
     });
     assert!(files[0] == files[1] && files[1] == files[2]);

@@ -276,7 +276,7 @@ fn a_parent_that_names_as_many_packs_as_there_can_be_is_no_parent_but_the_pause_
 #[test]
 fn a_pack_with_another_number_of_pages_than_the_index_says_is_refused() {
     let (lab, ram) = (Lab::new(), (0..600).flat_map(noise).collect::<Vec<u8>>());
-    let pack = lab.first(&ram, &layout(600, 600), None, "first").stored.pack.unwrap();
+    let pack = lab.first(&ram, &layout(600, 600), None, "first").stored.pack.unwrap().named();
     let mut body = Body { packs: vec![(pack.id.0.0, pack.len.0, 600)], ..Body::honest() };
     body.runs = vec![(1, 560), (3, 40)];
     (body.data_packs, body.places, body.hashes) = (vec![0], vec![0], 0);

@@ -53,7 +53,7 @@ fn on_a_full_disk_the_pause_says_how_much_room_would_do() {
     assert!(needed <= Bytes(900 * PAGE + 64 * 1024), "zero pages must not be counted: {needed}");
     let enough = SmallDisk::new(needed.0);
     let stored = store(&enough).unwrap();
-    assert!(stored.pack.unwrap().len.0 + stored.index_len.0 <= needed.0);
+    assert!(stored.pack.as_ref().unwrap().named().len.0 + stored.index_len.0 <= needed.0);
 }
 
 #[test]

@@ -54,6 +54,16 @@ pub enum Error {
         /// What there is.
         available: Bytes,
     },
+    /// The machine has too little memory for a copy of the guest's. The sandbox runs on.
+    #[error(
+        "no memory for a copy of the guest's RAM: {needed} needed, {available} available; pause the sandbox instead"
+    )]
+    NoMemory {
+        /// Upper bound of what is needed.
+        needed: Bytes,
+        /// What there is.
+        available: Bytes,
+    },
     /// The agent in the guest did not do what was asked in time.
     #[error("the agent in the guest failed at {step}: {reason}")]
     Agent {

@@ -44,7 +44,7 @@ pub use ids::{BadId, SandboxId, SnapshotId, TemplateName};
 pub use limits::Limits;
 pub use model::{
     ClassRow, Comparison, Endpoint, Inspection, Introspection, MapRun, NewSandbox, OnTimeout, PauseOptions, Phase,
-    RamMap, SandboxInfo, SnapshotInfo, StepReport, TemplateInfo,
+    RamMap, SandboxInfo, SnapshotInfo, StepReport, Stillness, TemplateInfo,
 };
 pub use recovery::Recovery;
 pub use secret::Secret;

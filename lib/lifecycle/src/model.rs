@@ -206,8 +206,22 @@ pub struct Inspection {
     pub introspection: Introspection,
     /// Counts of other methods, if asked for.
     pub comparison: Option<Comparison>,
+    /// What it cost while the virtual CPUs stood still, of a snapshot of a sandbox that went on.
+    pub stillness: Option<Stillness>,
     /// What the pause spent its time on.
     pub steps: Vec<StepReport>,
+}
+
+/// What the daemon did while the virtual CPUs of a sandbox that goes on stood still. Time and faults are those of all its threads,
+/// whatever else they did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stillness {
+    /// RAM that was copied.
+    pub copied: Bytes,
+    /// CPU time.
+    pub cpu_micros: u64,
+    /// Page faults.
+    pub page_faults: u64,
 }
 
 /// A run of pages that were treated alike.

@@ -35,13 +35,18 @@ pub struct ImagePacks;
 impl PackCheck for ImagePacks {
     fn check(&self, id: &PackId, file: &File) -> Result<(), CheckError> {
         let file = file.try_clone().map_err(CheckError::Unreadable)?;
-        match check_pack(file, id, &()) {
-            Ok(_) => Ok(()),
-            Err(ReadError::PackIo { source, .. }) if source.kind() != io::ErrorKind::UnexpectedEof => {
-                Err(CheckError::Unreadable(source))
+        check_pack(file, id, &()).map(drop).map_err(CheckError::from)
+    }
+}
+
+impl From<ReadError> for CheckError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::PackIo { source, .. } if source.kind() != io::ErrorKind::UnexpectedEof => {
+                Self::Unreadable(source)
             }
-            Err(ReadError::PackDamaged { damage, .. }) => Err(CheckError::Damaged(damage.into())),
-            Err(error) => Err(CheckError::Damaged(error.into())),
+            ReadError::PackDamaged { damage, .. } => Self::Damaged(damage.into()),
+            error => Self::Damaged(error.into()),
         }
     }
 }

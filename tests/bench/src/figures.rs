@@ -82,6 +82,7 @@ pub(crate) enum Value {
     /// In percent.
     Share(f64),
     Seconds(f64),
+    Millis(f64),
     /// 10⁹ bytes per second.
     Rate(f64),
     Count(u64),
@@ -92,7 +93,7 @@ impl Value {
     pub(crate) fn number(self) -> f64 {
         match self {
             Self::Size(bytes) => bytes.0 as f64,
-            Self::Share(value) | Self::Seconds(value) | Self::Rate(value) => value,
+            Self::Share(value) | Self::Seconds(value) | Self::Millis(value) | Self::Rate(value) => value,
             Self::Count(count) => count as f64,
         }
     }
@@ -102,6 +103,7 @@ impl Value {
             Self::Size(_) => "bytes",
             Self::Share(_) => "percent",
             Self::Seconds(_) => "seconds",
+            Self::Millis(_) => "milliseconds",
             Self::Rate(_) => "gigabytes per second",
             Self::Count(_) => "count",
         }
@@ -114,6 +116,7 @@ impl fmt::Display for Value {
             Self::Size(bytes) => bytes.fmt(f),
             Self::Share(value) => write!(f, "{value:.2} %"),
             Self::Seconds(value) => write!(f, "{value:.2} s"),
+            Self::Millis(value) => write!(f, "{value:.1} ms"),
             Self::Rate(value) => write!(f, "{value:.2} GB/s"),
             Self::Count(count) => count.fmt(f),
         }

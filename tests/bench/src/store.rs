@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -10,7 +12,7 @@ use dormouse_guest_mem::{Bytes, PageIndex, RamLayout, RamSource};
 use dormouse_image::{
     Capture, DirPacks, Disk, DiskContent, DiskIndex, DiskSlot, Image, PackId, PageKind, Parent, StoreOptions, account,
 };
-use dormouse_introspect::{Request, survey};
+use dormouse_introspect::{NoteLocation, Request, survey};
 use dormouse_vmm::{PausedRam, Vm};
 
 use crate::cost::{Baseline, Cost};
@@ -34,6 +36,8 @@ pub(crate) struct Stored {
     pub(crate) pack: Bytes,
     pub(crate) index: Bytes,
     pub(crate) device_state: Bytes,
+    /// What the overlay disk takes, of which every snapshot has a whole one.
+    pub(crate) overlay: Bytes,
     kinds: Vec<PageKind>,
 }
 
@@ -68,6 +72,8 @@ pub(crate) struct Store {
     folder: PathBuf,
     base: PathBuf,
     base_index: DiskIndex,
+    /// Where the template's kernel has its note, and every kernel that goes on from it. The agent tells a pause.
+    note: OnceLock<NoteLocation>,
 }
 
 impl Store {
@@ -75,7 +81,7 @@ impl Store {
     pub(crate) fn new(folder: PathBuf, base: PathBuf) -> anyhow::Result<Self> {
         fs::create_dir(&folder)?;
         let base_index = DiskIndex::build(&File::open(&base)?, THREADS, &())?;
-        Ok(Self { folder, base, base_index })
+        Ok(Self { folder, base, base_index, note: OnceLock::new() })
     }
 
     /// Stores the RAM that VMs are started with: what a template's snapshot holds.
@@ -99,13 +105,15 @@ impl Store {
         let mut stored = self.store(name, &subject, &mut steps)?;
         let cost = baseline.cost()?;
         stored.device_state = self.device_state(name, vm)?;
+        stored.overlay = Bytes(fs::metadata(&writable.file)?.blocks() * 512);
         self.verify(&stored, &writable.file)?;
         Ok(Pause { stored, cost, steps: steps.done })
     }
 
     fn store(&self, name: &str, subject: &Subject<'_>, steps: &mut Steps) -> anyhow::Result<Stored> {
         let Subject { ram, layout, .. } = *subject;
-        let found = survey(&Request { ram, layout, note: None, mem_free: None })?;
+        let found = survey(&Request { ram, layout, note: self.note.get().copied(), mem_free: None })?;
+        let _ = self.note.set(found.kernel.note);
         steps.end("introspect");
         let base = File::open(&self.base)?;
         let overlay = subject.overlay.map(File::open).transpose()?;
@@ -132,7 +140,7 @@ impl Store {
         let stored = accounting.store(ram, &pack_file, &index_file, options, &())?;
         steps.end("compress and write");
         if let Some(pack) = &stored.pack {
-            fs::rename(pack_path, DirPacks::new(self.folder.clone()).path(&pack.id))?;
+            fs::rename(pack_path, DirPacks::new(self.folder.clone()).path(&pack.named().id))?;
         }
         let image = Image::open(&index_path, Some(&stored.root))?;
         let mut kinds = Vec::new();
@@ -140,9 +148,10 @@ impl Store {
         Ok(Stored {
             path: index_path,
             packs: stored.packs.iter().map(|pack| (pack.id, pack.len)).collect(),
-            pack: stored.pack.map_or(Bytes(0), |pack| pack.len),
+            pack: stored.pack.map_or(Bytes(0), |pack| pack.named().len),
             index: stored.index_len,
             device_state: Bytes(0),
+            overlay: Bytes(0),
             kinds,
         })
     }

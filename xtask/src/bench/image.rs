@@ -166,7 +166,7 @@ impl Bench {
         let stored = accounting.store(ram, &pack, &index, options, &())?;
         let both = (started.elapsed(), cpu_time().saturating_sub(before));
         if let Some(pack) = &stored.pack {
-            std::fs::rename(&pack_path, self.packs.path(&pack.id))?;
+            std::fs::rename(&pack_path, self.packs.path(&pack.named().id))?;
         }
         let counts = accounting.counts();
         println!("  {counts:?}");
@@ -175,7 +175,7 @@ impl Bench {
         let data = u64::from(counts.data) * PAGE_SIZE as u64;
         line("compress (of the data alone)", data, (both.0 - first.0, both.1 - first.1));
         line("account and store", used, both);
-        let pack_len = stored.pack.map_or(0, |pack| pack.len.0);
+        let pack_len = stored.pack.as_ref().map_or(0, |pack| pack.named().len.0);
         println!(
             "  stored {} for {} of data ({:.2} to 1), index {} ({:.2} % of the data)",
             Bytes(pack_len),
@@ -190,7 +190,10 @@ impl Bench {
     /// A VM that ran on from there and wrote one page in a hundred, half of them as they were.
     fn child(&self, parent: Packed) -> anyhow::Result<()> {
         let Packed { ram, image, stored } = parent;
-        println!("its child: one page in a hundred written, pack {:?}", stored.pack.map(|pack| pack.len.to_string()));
+        println!(
+            "its child: one page in a hundred written, pack {:?}",
+            stored.pack.map(|pack| pack.named().len.to_string())
+        );
         let started = File::from(memfd_create("bench-parent", MemfdFlags::CLOEXEC)?);
         let disks = [Disk { slot: DiskSlot::Base, file: &self.disk, path: self.dir.path() }];
         image.materialise(&self.packs, &disks, &started, THREADS, &())?;

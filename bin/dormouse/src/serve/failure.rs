@@ -45,7 +45,7 @@ impl From<Error> for Failure {
             | Error::TemplateInUse { .. }
             | Error::NameTaken(_)
             | Error::CannotCollect { .. } => StatusCode::CONFLICT,
-            Error::NoSpace { .. } => StatusCode::INSUFFICIENT_STORAGE,
+            Error::NoSpace { .. } | Error::NoMemory { .. } => StatusCode::INSUFFICIENT_STORAGE,
             Error::ShuttingDown | Error::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

@@ -23,7 +23,7 @@ use crate::disk::DiskContent;
 use crate::error::WriteError;
 use crate::image::Image;
 use crate::image::map::{ClassRun, PackEntry};
-use crate::pack::PackRef;
+use crate::pack::{PackRef, SealedPack};
 use crate::progress::Progress;
 use crate::summary::ImageSummary;
 
@@ -121,10 +121,10 @@ impl Default for StoreOptions {
 }
 
 /// A stored image.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Stored {
     /// The pack that was written, `None` when there was nothing for it: the pack file is then still empty.
-    pub pack: Option<PackRef>,
+    pub pack: Option<SealedPack>,
     /// All packs that the image names, the new one included: what the manifest lists.
     pub packs: Vec<PackRef>,
     /// Identity of the image.

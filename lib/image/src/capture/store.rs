@@ -83,7 +83,7 @@ pub(crate) fn write_index(map: &PageMap, out: &File) -> Result<(crate::digest::I
 fn finish(map: &PageMap, new: Option<NewPack>, of: &Accounting, index_out: &File) -> Result<Stored, WriteError> {
     let (root, index_len) = write_index(map, index_out)?;
     Ok(Stored {
-        pack: new.map(|pack| pack.named),
+        pack: new.map(|pack| pack.sealed),
         packs: sorted(map),
         root,
         index_len: Bytes(index_len),
@@ -119,7 +119,7 @@ impl<'a> PackTable<'a> {
 
     /// The number of the pack that was written.
     pub(crate) fn add(&mut self, new: &NewPack) -> u16 {
-        add(&mut self.packs, PackEntry { named: new.named, pages: new.pages })
+        add(&mut self.packs, PackEntry { named: new.sealed.named(), pages: new.pages })
     }
 
     pub(crate) fn into_packs(self) -> Vec<PackEntry> {

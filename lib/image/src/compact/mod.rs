@@ -52,7 +52,7 @@ pub fn compact(
     let map = moved(map, &order, new.as_ref());
     let (root, index_len) = write_index(&map, index_out)?;
     Ok(Some(Stored {
-        pack: new.map(|pack| pack.named),
+        pack: new.map(|pack| pack.sealed),
         packs: sorted(&map),
         root,
         index_len: Bytes(index_len),

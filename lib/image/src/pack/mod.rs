@@ -13,6 +13,7 @@
 mod read;
 #[cfg(feature = "testing")]
 mod reseal;
+mod seal;
 mod source;
 mod wire;
 mod write;
@@ -23,6 +24,7 @@ pub use read::check_pack;
 pub(crate) use read::{FrameReader, OpenPack};
 #[cfg(feature = "testing")]
 pub use reseal::reseal;
+pub use seal::SealedPack;
 pub use source::{DirPacks, PackRef, PackSource, PackUnavailable};
 pub(crate) use write::{Feed, FeedReader, NewPack, write_pack};
 

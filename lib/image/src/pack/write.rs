@@ -16,7 +16,7 @@ use zerocopy::IntoBytes;
 use super::wire::{
     Extent, FOOTER_LEN, FOOTER_MAGIC, Footer, FrameRecord, HEADER_LEN, HEADER_MAGIC, Header, RECORD_LEN,
 };
-use super::{MAX_FRAME_PAGES, MAX_FRAMES, PackRef, VERSION, id_of};
+use super::{MAX_FRAME_PAGES, MAX_FRAMES, PackRef, SealedPack, VERSION, id_of};
 use crate::capture::StoreOptions;
 use crate::codec::{CodedFrame, Encoder};
 use crate::error::WriteError;
@@ -47,9 +47,9 @@ pub(crate) trait FeedReader {
 }
 
 /// A pack that was written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(crate) struct NewPack {
-    pub(crate) named: PackRef,
+    pub(crate) sealed: SealedPack,
     pub(crate) pages: u32,
 }
 
@@ -90,8 +90,12 @@ pub(crate) fn write_pack(
             .collect();
         write_all(&mut output, &job, &lanes)
     });
+    let sealed = |named| {
+        let sealed = SealedPack::new(named, out).map_err(|source| WriteError::Output { source })?;
+        Ok(Some(NewPack { sealed, pages: feed.pages() }))
+    };
     match written {
-        Ok(pack) => Ok(Some(pack)),
+        Ok(named) => sealed(named),
         Err(Fault::Failed(error)) => Err(error),
         Err(Fault::Output(OutputFault::Io(source))) => Err(WriteError::Output { source }),
         Err(Fault::Output(OutputFault::Full)) => {
@@ -184,7 +188,7 @@ fn write_all(
     output: &mut Output<'_>,
     job: &Job<'_>,
     lanes: &[Receiver<Result<Batch, WriteError>>],
-) -> Result<NewPack, Fault> {
+) -> Result<PackRef, Fault> {
     let header = Header {
         magic: HEADER_MAGIC,
         version: VERSION.into(),
@@ -219,7 +223,7 @@ fn write_all(
     let footer = Footer { extent, id: id.0.0, reserved: [0; 8], magic: FOOTER_MAGIC };
     table.extend_from_slice(footer.as_bytes());
     output.put(&table)?;
-    Ok(NewPack { named: PackRef { id, len: Bytes(output.position()) }, pages })
+    Ok(PackRef { id, len: Bytes(output.position()) })
 }
 
 #[cfg(test)]

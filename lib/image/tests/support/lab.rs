@@ -51,7 +51,7 @@ pub(crate) struct Lab {
 }
 
 /// An image that was stored.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Snapshot {
     pub(crate) index: PathBuf,
     pub(crate) stored: Stored,
@@ -82,7 +82,7 @@ impl Lab {
     pub(crate) fn publish(&self, stored: Stored, name: &str) -> Snapshot {
         let half = self.path().join("half.pack");
         match &stored.pack {
-            Some(pack) => std::fs::rename(half, self.packs.path(&pack.id)).unwrap(),
+            Some(pack) => std::fs::rename(half, self.packs.path(&pack.named().id)).unwrap(),
             None => {
                 assert_eq!(half.metadata().unwrap().len(), 0, "nothing is written when there is nothing for a pack")
             }

@@ -67,17 +67,14 @@ pub(super) fn compact(shared: &Arc<Shared>, id: &SnapshotId, stop: &AtomicBool) 
         WriteError::NoSpace { needed, available } => Error::NoSpace { needed, available },
         other => stored.unusable(with_causes(&other)),
     })?;
-    let Some(made) = made else { return Ok(None) };
+    let Some(mut made) = made else { return Ok(None) };
     reached("compacted");
-    let _new = made.pack.map(|pack| packs.put(staged, &pack.id).map_err(failed)).transpose()?;
+    let written = made.pack.as_ref().map(|pack| pack.named().len).unwrap_or_default();
+    let _new = made.pack.take().map(|sealed| packs.adopt(staged, &sealed).map_err(failed)).transpose()?;
     index.sync_all().map_err(|e| Error::storage("write", &index_path, &e))?;
     reached("index synced");
     let swapped = swap::swap(shared, &stored, &made, &index_path, stop)?;
-    Ok(swapped.then(|| Outcome {
-        packs_before: stored.packs().len(),
-        packs_after: made.packs.len(),
-        written: made.pack.map(|pack| pack.len).unwrap_or_default(),
-    }))
+    Ok(swapped.then(|| Outcome { packs_before: stored.packs().len(), packs_after: made.packs.len(), written }))
 }
 
 /// The packs of templates: many snapshots need them, and go on needing them.

@@ -41,6 +41,7 @@ impl Stored {
             classes: rows.collect(),
             introspection: report.introspection,
             comparison: report.comparison,
+            stillness: report.stillness,
             steps: report.steps,
         })
     }

@@ -17,7 +17,7 @@ mod take;
 pub(crate) use base_indexes::{BaseIndexes, file_in as base_index_file};
 pub(crate) use device_state::check as check_device_state;
 pub(crate) use needs::{list as list_dir, needs, snapshots_in};
-pub(crate) use overlay::copy_disk;
+pub(crate) use overlay::{EarlyCopy, copy_disk};
 pub(crate) use packs::PackFolder;
 pub(crate) use parent::PARENT_INDEX;
 pub(crate) use ram_cache::RamCache;

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use dormouse_guest_mem::Bytes;
+use dormouse_host_sys::Usage;
 use dormouse_image::PageCounts;
 use dormouse_image::manifest::{self, IntrospectionMethod};
 
-use crate::{Comparison, Introspection, StepReport};
+use crate::{Comparison, Introspection, StepReport, Stillness};
 
 const BEFORE: &str = "non_zero_before_bytes";
 const AFTER: &str = "non_zero_after_bytes";
 const NEW_PACK: &str = "new_pack_bytes";
+const COPIED: &str = "copied_bytes";
+const STOPPED_CPU: &str = "stopped_cpu_us";
+const STOPPED_FAULTS: &str = "stopped_page_faults";
 const PAGES: &str = "pages_";
 
 /// The part of a manifest that is for people.
@@ -19,6 +23,8 @@ const PAGES: &str = "pages_";
 pub(super) struct Report {
     pub(super) introspection: Introspection,
     pub(super) comparison: Option<Comparison>,
+    /// What it cost to let the VM go on before the snapshot was made.
+    pub(super) stillness: Option<Stillness>,
     /// What was found out about pages at the pause.
     pub(super) counts: Option<PageCounts>,
     /// Size of the pack that the pause wrote.
@@ -34,6 +40,11 @@ impl Report {
             steps.map(|(step, n)| (format!("step_{n:02}_{}_us", step.name.replace(' ', "-")), step.micros)).collect();
         if let Some(c) = self.comparison {
             figures.extend([(BEFORE.to_owned(), c.non_zero_before.0), (AFTER.to_owned(), c.non_zero_after.0)]);
+        }
+        if let Some(still) = self.stillness {
+            let (copied, cpu, faults) = (still.copied.0, still.cpu_micros, still.page_faults);
+            figures
+                .extend([(COPIED, copied), (STOPPED_CPU, cpu), (STOPPED_FAULTS, faults)].map(|(k, v)| (k.into(), v)));
         }
         if let Some(counts) = &self.counts {
             figures.extend(names(counts).map(|(name, pages)| (format!("{PAGES}{name}"), pages.into())));
@@ -66,6 +77,11 @@ impl Report {
             },
             comparison: comparison
                 .map(|(non_zero_before, non_zero_after)| Comparison { non_zero_before, non_zero_after }),
+            stillness: figure(COPIED).map(|copied| Stillness {
+                copied,
+                cpu_micros: figures.get(STOPPED_CPU).copied().unwrap_or_default(),
+                page_faults: figures.get(STOPPED_FAULTS).copied().unwrap_or_default(),
+            }),
             counts: None,
             new_pack: figure(NEW_PACK).unwrap_or_default(),
             steps: figures.iter().filter_map(step).collect(),
@@ -76,6 +92,12 @@ impl Report {
 /// How many pages were found to be what `name` says, by figures that [`Report::figures`] gave.
 pub(super) fn pages(figures: &BTreeMap<String, u64>, name: &str) -> u64 {
     figures.get(&format!("{PAGES}{name}")).copied().unwrap_or(0)
+}
+
+/// What this process used while the virtual CPUs stood still, and what it copied.
+pub(super) fn stillness(copied: Bytes, used: &Usage) -> Stillness {
+    let cpu_micros = u64::try_from(used.cpu.as_micros()).unwrap_or(u64::MAX);
+    Stillness { copied, cpu_micros, page_faults: used.page_faults }
 }
 
 fn names(counts: &PageCounts) -> [(&'static str, u32); 7] {
@@ -135,6 +157,7 @@ mod tests {
         let report = Report {
             introspection: Introspection::ZeroOnly { reason: "why".into() },
             comparison: Some(Comparison { non_zero_before: Bytes(9), non_zero_after: Bytes(5) }),
+            stillness: Some(Stillness { copied: Bytes(40), cpu_micros: 7, page_faults: 2 }),
             counts: Some(PageCounts { parent: 7, ..PageCounts::default() }),
             new_pack: Bytes(70),
             steps: vec![step("stop", 3), step("device state", 1), step("abc", 2)],
@@ -142,6 +165,7 @@ mod tests {
         let read = Report::read(&report.figures(), &report.introspection());
         assert_eq!(read.introspection, report.introspection);
         assert_eq!(read.comparison, report.comparison);
+        assert_eq!(read.stillness, report.stillness);
         assert_eq!(read.steps, report.steps);
         assert_eq!(read.new_pack, report.new_pack);
         assert_eq!(report.figures()["pages_parent"], 7);

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use dormouse_guest_mem::Bytes;
-use dormouse_image::{PackSource, PackUnavailable};
+use dormouse_image::{PackSource, PackUnavailable, SealedPack};
 
 use super::pins::PinCounts;
 use super::{Pins, StagedPack};
@@ -110,15 +110,34 @@ impl Packs {
         self.inner.root.join(STAGING)
     }
 
-    /// Takes a written pack in under its name. It is pinned before anybody could remove it again, and durable when this
-    /// returns. A pack that is there already is replaced: the name commits to every byte, so this can only mend it.
+    /// Takes a written pack in under its name, after reading all of it. It is pinned before anybody could remove it again, and
+    /// durable when this returns. A pack that is there already is replaced: the name commits to every byte, so this can only
+    /// mend it.
     ///
     /// # Errors
     /// [`StoreError`]; the staged file is then gone, and a pack of that name that was there before still is.
     pub fn put(&self, staged: StagedPack, id: &PackId) -> Result<Pins, StoreError> {
+        self.keep(staged, id, |file| self.inner.check.check(id, file))
+    }
+
+    /// As [`put`](Self::put), for a pack that this process has just written into the staged file: its frames were hashed then, and
+    /// are not read again.
+    ///
+    /// # Errors
+    /// As for `put`; also when the staged file is not the one that was written.
+    pub fn adopt(&self, staged: StagedPack, sealed: &SealedPack) -> Result<Pins, StoreError> {
+        self.keep(staged, &sealed.named().id, |file| sealed.check(file).map_err(CheckError::from))
+    }
+
+    fn keep(
+        &self,
+        staged: StagedPack,
+        id: &PackId,
+        check: impl FnOnce(&File) -> Result<(), CheckError>,
+    ) -> Result<Pins, StoreError> {
         let steps = &self.inner.steps;
         steps.reached("written");
-        self.check(id, staged.file(), staged.path())?;
+        check(staged.file()).map_err(|fault| refused(id, staged.path(), fault))?;
         steps.reached("checked");
         let len = staged.file().metadata().map_or(0, |meta| meta.len());
         let synced = staged
@@ -249,10 +268,14 @@ impl Packs {
     }
 
     fn check(&self, id: &PackId, file: &File, path: &Path) -> Result<(), StoreError> {
-        self.inner.check.check(id, file).map_err(|damage| match damage {
-            CheckError::Unreadable(source) => StoreError::io(path, "read")(source),
-            source @ CheckError::Damaged(_) => StoreError::Damaged { id: *id, path: path.to_owned(), source },
-        })
+        self.inner.check.check(id, file).map_err(|fault| refused(id, path, fault))
+    }
+}
+
+fn refused(id: &PackId, path: &Path, fault: CheckError) -> StoreError {
+    match fault {
+        CheckError::Unreadable(source) => StoreError::io(path, "read")(source),
+        source @ CheckError::Damaged(_) => StoreError::Damaged { id: *id, path: path.to_owned(), source },
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) fn oracles(stop: &Stop) -> Vec<Check> {
 
 /// What the image takes on disk.
 pub(super) fn sizes(stop: &Stop) -> Vec<Check> {
-    let Stored { pack, index, device_state, .. } = stop.pause.stored;
+    let Stored { pack, index, device_state, overlay, .. } = stop.pause.stored;
     vec![
         Check::plain("new pack", Value::Size(pack)),
         Check::plain("index", Value::Size(index)),
@@ -45,6 +45,7 @@ pub(super) fn sizes(stop: &Stop) -> Vec<Check> {
             MOST_INDEX,
         ),
         Check::plain("device state", Value::Size(device_state)),
+        Check::plain("overlay disk, which every snapshot has whole", Value::Size(overlay)),
         Check::plain("on disk with all packs that it needs", Value::Size(stop.pause.stored.alone())),
     ]
 }

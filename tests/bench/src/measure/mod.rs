@@ -1,5 +1,6 @@
 //! From a workload to its figures.
 
+mod checkpoint;
 mod checks;
 mod cycles;
 mod rows;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use dormouse_vm_tests::oracle_buddy;
 
+use super::checkpoint;
 use super::checks::{self, NOTHING};
 use super::stop::{Stop, census, stop_and_go_on};
 use crate::figures::{Check, Figures, Value, percent};
@@ -21,6 +22,7 @@ pub(super) async fn measure(lab: &Arc<Lab>, workload: Workload, other_guests: bo
     let ram = running.info.ram;
     workload.run(&running.guest).await?;
     let (stop, kpageflags) = with_kpageflags(lab, &running, &format!("{workload:?}")).await?;
+    let (checkpoint, while_stopped) = checkpoint::measure(lab, &running).await?;
     let dropped = drop_caches(lab, &running).await?;
     lab.remove(&running.info.id).await;
 
@@ -33,8 +35,9 @@ pub(super) async fn measure(lab: &Arc<Lab>, workload: Workload, other_guests: bo
     });
     all.extend(checks::sizes(&stop));
     all.extend(checks::costs(&stop, ram));
+    all.extend(checkpoint);
     let methods = stop.methods(Some(dropped), super::other_methods(workload, ram, other_guests).await?);
-    let notes = vec![checks::steps(&stop.pause)];
+    let notes = vec![checks::steps(&stop.pause), while_stopped];
     let kernel = stop.census.kernel;
     Ok(Figures { workload, title: workload.title(), ram, kernel, methods, checks: all, notes })
 }

@@ -166,11 +166,35 @@ fn the_vcpus_stand_still_only_for_the_copy() {
         for s in &seen.steps {
             println!("{:>10.1} ms {}", s.micros as f64 / 1000.0, s.name);
         }
+        let position = |name: &str| seen.steps.iter().position(|s| s.name == name);
+        assert!(position("introspect") > position("stopped in all"), "free pages are found in the copy");
+        println!("{:?}", seen.stillness.unwrap());
         let used = seen.ram.0 - seen.free.0;
         let per_gib = step("stopped in all").as_secs_f64() * 1000.0 / (used as f64 / (1u64 << 30) as f64);
         println!("{} used, {per_gib:.1} ms per GiB of them, {whole:?} in all", dormouse_guest_mem::Bytes(used));
         assert!(step("stopped in all") < whole / 2, "most of the work is done while the guest runs");
         host.remove_snapshot(snapshot.id.as_str()).await.unwrap();
         host.kill(&info.id).await.unwrap();
+    });
+}
+
+#[test]
+fn what_a_guest_has_freed_is_not_copied_where_that_is_much() {
+    block_on(async {
+        let (info, guest) = sandbox().await;
+        let host = host().await;
+        guest.sh("head -c 20M /dev/urandom > /dev/shm/memory").await;
+        let sum = guest.sh("sha256sum /dev/shm/memory").await;
+        guest.sh("python3 -c 'bytearray(b\"x\") * (700 << 20)'").await;
+        let snapshot = host.checkpoint(&info.id, None).await.unwrap();
+        host.kill(&info.id).await.unwrap();
+        let seen = host.inspect(&snapshot.id).await.unwrap();
+        println!("{:?}", seen.stillness.unwrap());
+        assert!(seen.stillness.unwrap().copied.0 < 400 << 20);
+        host.verify(&snapshot.id).await.unwrap();
+        let copy = start_from(snapshot.id.as_str()).await;
+        assert_eq!(Guest::of(host, &copy.id).await.sh("sha256sum /dev/shm/memory").await, sum);
+        host.kill(&copy.id).await.unwrap();
+        host.remove_snapshot(snapshot.id.as_str()).await.unwrap();
     });
 }

@@ -119,7 +119,7 @@ fn store_and_unpack(ram: &dyn RamSource, layout: &RamLayout, free: &PageSet, to:
     let accounting = account(&capture, 2, &()).unwrap();
     let stored = accounting.store(ram, &open(&pack), &open(&index), StoreOptions::default(), &()).unwrap();
     let packs = DirPacks::new(to.parent().unwrap().to_owned());
-    fs::rename(&pack, packs.path(&stored.pack.unwrap().id)).unwrap();
+    fs::rename(&pack, packs.path(&stored.pack.as_ref().unwrap().named().id)).unwrap();
     let image = Image::open(&index, Some(&stored.root)).unwrap();
     image.materialise(&packs, &[], &open(to), 2, &()).unwrap();
     image.verify(&packs, &[], 2, &()).unwrap();

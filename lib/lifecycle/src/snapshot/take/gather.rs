@@ -3,21 +3,22 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use dormouse_agent_proto::control::PrepareReport;
 use dormouse_guest_mem::Bytes;
-use dormouse_host_sys::Buffer;
 use dormouse_image::publish::Staging;
-use dormouse_vmm::{PausedRam, Vm};
+use dormouse_vmm::Vm;
 
-use super::look_inside::{Hints, look_inside};
-use super::material::{Material, RAW_STATE};
+use super::look_inside::{Found, Hints, look_inside};
+use super::material::{Material, RAW_STATE, Stop};
+use super::room::Room;
 use super::{Subject, measure};
 use crate::host::Shared;
+use crate::snapshot::EarlyCopy;
 use crate::snapshot::captured::CapturedRam;
-use crate::snapshot::copy_disk;
 use crate::snapshot::parent::ParentImage;
-use crate::snapshot::report::{Report, Steps};
+use crate::snapshot::report::Steps;
 use crate::snapshot::stored::{DEVICE_STATE, Draft, OVERLAY};
 use crate::{Comparison, Error, Result, SnapshotId};
 
@@ -28,8 +29,8 @@ pub(super) enum Fate {
         /// Non-zero RAM before the guest got ready, if other methods are to be compared.
         before: Option<Bytes>,
     },
-    /// It goes on at once: what a snapshot needs is copied into `buffer` and into staging.
-    GoesOn { buffer: Buffer },
+    /// It goes on at once: what a snapshot needs is copied into `room` and into staging.
+    GoesOn { room: Room },
 }
 
 /// Stops the vCPUs and gathers everything that a snapshot is made of. They are still stopped when this returns, whether it
@@ -47,21 +48,11 @@ pub(super) async fn gather(
     let staging = staging.map_err(|e| Error::storage("create a folder in", &folder, &e))?;
     let (run, packs) = (subject.run.to_owned(), shared.packs.clone());
     let parent = crate::blocking(move || Ok(ParentImage::of(&run, &packs))).await?;
-    steps.skip();
-    subject.vm.pause().await.map_err(Error::vmm)?;
-    steps.done("stop");
-    let raw_state = subject.vm.save_device_state(DEVICE_STATE).await.map_err(Error::vmm)?;
-    // Moved away: the VMM's own copy would stay with the VM for as long as that lives.
-    fs::rename(&raw_state, staging.path().join(RAW_STATE))
-        .map_err(|e| Error::storage("move the device state into", staging.path(), &e))?;
-    steps.done("device state");
-
-    let work = Work {
+    let mut work = Work {
         vm: Arc::clone(subject.vm),
         overlay: subject.overlay.to_owned(),
         hints: Hints::of(prepared),
         parent,
-        staging,
         draft: Draft {
             id: id.clone(),
             created: jiff::Timestamp::now(),
@@ -71,9 +62,46 @@ pub(super) async fn gather(
             fingerprint: shared.vmm.fingerprint(subject.vm.spec()),
             base_disk: shared.folder.artifacts().join(&subject.machine.base_disk),
         },
+        staging,
         threads: shared.limits.image_threads,
     };
-    crate::blocking(move || work.gather(fate, steps)).await
+    match fate {
+        Fate::Ends { before } => {
+            steps.skip();
+            let stop = Stop::begins();
+            subject.vm.pause().await.map_err(Error::vmm)?;
+            steps.done("stop");
+            save_state(subject.vm, work.staging.path().to_owned()).await?;
+            steps.done("device state");
+            crate::blocking(move || work.all_of_it(before, steps, stop)).await
+        }
+        Fate::GoesOn { room } => {
+            let (overlay, disk) = (work.overlay.clone(), work.staging.path().join(OVERLAY));
+            let early = crate::blocking(move || Ok(EarlyCopy::begin(&overlay, &disk))).await?;
+            steps.done("copy disk");
+            work.draft.created = jiff::Timestamp::now();
+            let stop = Stop::begins();
+            subject.vm.pause().await.map_err(Error::vmm)?;
+            steps.done("stop");
+            // The VMM saves the state of devices while RAM is copied: neither changes what the other reads.
+            let state = save_state(subject.vm, work.staging.path().to_owned());
+            let (state, copied) = tokio::join!(state, crate::blocking(move || work.copy(room, early, steps, stop)));
+            let mut material = copied?;
+            material.steps.done("wait for device state");
+            material.steps.also("device state in all", state?);
+            Ok(material)
+        }
+    }
+}
+
+/// Has the VMM save the state of the VM's devices; says how long that took.
+async fn save_state(vm: &Arc<dyn Vm>, staging: PathBuf) -> Result<Duration> {
+    let began = Instant::now();
+    let raw_state = vm.save_device_state(DEVICE_STATE).await.map_err(Error::vmm)?;
+    // Moved away: the VMM's own copy would stay with the VM for as long as that lives.
+    fs::rename(&raw_state, staging.join(RAW_STATE))
+        .map_err(|e| Error::storage("move the device state into", &staging, &e))?;
+    Ok(began.elapsed())
 }
 
 /// Everything that the blocking part needs.
@@ -88,38 +116,45 @@ struct Work {
 }
 
 impl Work {
-    fn gather(self, fate: Fate, mut steps: Steps) -> Result<Material> {
-        let live = self.vm.paused_ram().map_err(Error::vmm)?;
+    /// For a VM that ends.
+    fn all_of_it(self, before: Option<Bytes>, mut steps: Steps, stop: Stop) -> Result<Material> {
+        let ram = self.vm.paused_ram().map_err(Error::vmm)?;
         let layout = self.vm.layout().clone();
-        let (survey, introspection) = look_inside(&*live, &layout, &self.hints, &self.draft.id);
+        let found = look_inside(&*ram, &layout, &self.hints, &self.draft.id);
         steps.done("introspect");
         let mut comparison = None;
-        let disk = self.staging.path().join(OVERLAY);
-        let ram: Box<dyn PausedRam> = match fate {
-            Fate::Ends { before } => {
-                if let Some(non_zero_before) = before {
-                    let non_zero_after = measure::count_non_zero(&*live)?;
-                    comparison = Some(Comparison { non_zero_before, non_zero_after });
-                    steps.done("measure");
-                }
-                // If the VM goes on after all, staging takes this name away again.
-                fs::hard_link(&self.overlay, &disk)
-                    .map_err(|e| Error::storage("link the overlay disk into", self.staging.path(), &e))?;
-                live
-            }
-            Fate::GoesOn { buffer } => {
-                let free = survey.as_ref().map(|s| &s.free);
-                let copied = CapturedRam::copy(&*live, free, buffer, self.threads);
-                let copied = copied.map_err(Error::io("copy the guest's RAM"))?;
-                tracing::debug!(snapshot = %self.draft.id, copied = %copied.copied(), "RAM is copied");
-                steps.done("copy");
-                copy_disk(&self.overlay, &disk)?;
-                Box::new(copied)
-            }
-        };
+        if let Some(non_zero_before) = before {
+            let non_zero_after = measure::count_non_zero(&*ram)?;
+            comparison = Some(Comparison { non_zero_before, non_zero_after });
+            steps.done("measure");
+        }
+        // If the VM goes on after all, staging takes this name away again.
+        fs::hard_link(&self.overlay, self.staging.path().join(OVERLAY))
+            .map_err(|e| Error::storage("link the overlay disk into", self.staging.path(), &e))?;
         steps.done("disks");
-        let report = Report { introspection, comparison, counts: None, new_pack: Bytes(0), steps: Vec::new() };
-        let (parent, staging, draft) = (self.parent, self.staging, self.draft);
-        Ok(Material { ram, layout, parent, survey, report, steps, staging, draft })
+        let Self { parent, staging, draft, .. } = self;
+        Ok(Material { ram, layout, parent, found: Found::Now(found), comparison, stop, steps, staging, draft })
+    }
+
+    /// For a VM that is about to go on: only what cannot wait.
+    fn copy(self, room: Room, early: EarlyCopy, mut steps: Steps, mut stop: Stop) -> Result<Material> {
+        let live = self.vm.paused_ram().map_err(Error::vmm)?;
+        let layout = self.vm.layout().clone();
+        steps.done("find written pages");
+        let found = if room.look_first {
+            let found = look_inside(&*live, &layout, &self.hints, &self.draft.id);
+            steps.done("introspect");
+            Found::Now(found)
+        } else {
+            Found::Later(self.hints)
+        };
+        let copied = CapturedRam::copy(&*live, found.free(), room.buffer, self.threads);
+        let copied = copied.map_err(Error::io("copy the guest's RAM"))?;
+        steps.done("copy");
+        stop.copied = copied.copied();
+        let again = early.finish()?;
+        steps.done(if again { "copy disk again" } else { "disks" });
+        let Self { parent, staging, draft, .. } = self;
+        Ok(Material { ram: Box::new(copied), layout, parent, found, comparison: None, stop, steps, staging, draft })
     }
 }

@@ -12,9 +12,10 @@ use dormouse_guest_mem::{Bytes, GuestAddr, PAGE_SIZE, PageIndex, PageSet, RamLay
 use dormouse_image::publish::Staging;
 use dormouse_vmm::{Boot, Fingerprint, PausedRam, RamFile, Restored, Vm, VmSpec, Vmm, VmmError};
 
-use super::material::{Material, RAW_STATE};
+use super::look_inside::Found;
+use super::material::{Material, RAW_STATE, Stop};
 use crate::snapshot::parent::{self, ParentImage};
-use crate::snapshot::report::{Report, Steps};
+use crate::snapshot::report::Steps;
 use crate::snapshot::stored::{Draft, OVERLAY};
 use crate::state::{self, Machine, SnapshotRecord, TemplateRecord};
 use crate::{Host, Introspection, Limits, Options, SandboxId, Secret, SnapshotId};
@@ -196,7 +197,7 @@ fn snapshot(host: &Host, parent: Option<ParentImage>, ram: Ram, seed: u64) -> Sn
     let len = Bytes::of_pages(PAGES.into()).0;
     let layout = RamLayout::new(vec![RamRegion { guest: GuestAddr(0), offset: 0, len }]).unwrap();
     let introspection = Introspection::ZeroOnly { reason: "there was no guest".into() };
-    let report = Report { introspection, comparison: None, counts: None, new_pack: Bytes(0), steps: Vec::new() };
+    let found = Found::Now((None, introspection));
     let draft = Draft {
         id: id.clone(),
         created: jiff::Timestamp::now(),
@@ -207,7 +208,8 @@ fn snapshot(host: &Host, parent: Option<ParentImage>, ram: Ram, seed: u64) -> Sn
         base_disk: shared.folder.artifacts().join(BASE_DISK),
     };
     let ram: Box<dyn PausedRam> = Box::new(ram);
-    let material = Material { ram, layout, parent, survey: None, report, steps: Steps::start(), staging, draft };
+    let (stop, steps) = (Stop::begins(), Steps::start());
+    let material = Material { ram, layout, parent, found, comparison: None, stop, steps, staging, draft };
     material.store(shared).unwrap();
     id
 }

@@ -1,7 +1,7 @@
 //! Finding out which pages of a stopped guest are free.
 
 use dormouse_agent_proto::control::PrepareReport;
-use dormouse_guest_mem::{Bytes, RamLayout, RamSource};
+use dormouse_guest_mem::{Bytes, PageSet, RamLayout, RamSource};
 use dormouse_introspect::{NoteLocation, Request, Survey};
 
 use crate::error::with_causes;
@@ -25,13 +25,27 @@ impl Hints {
     }
 }
 
+/// What was found out about a guest's pages, and how.
+pub(super) type Look = (Option<Survey>, Introspection);
+
+/// What was found out, or what it is to be found out with.
+pub(super) enum Found {
+    Now(Look),
+    Later(Hints),
+}
+
+impl Found {
+    /// The pages that are known to be free.
+    pub(super) fn free(&self) -> Option<&PageSet> {
+        match self {
+            Self::Now((survey, _)) => survey.as_ref().map(|survey| &survey.free),
+            Self::Later(_) => None,
+        }
+    }
+}
+
 /// Reads the guest's page structures, or says why not.
-pub(super) fn look_inside(
-    ram: &dyn RamSource,
-    layout: &RamLayout,
-    hints: &Hints,
-    id: &SnapshotId,
-) -> (Option<Survey>, Introspection) {
+pub(super) fn look_inside(ram: &dyn RamSource, layout: &RamLayout, hints: &Hints, id: &SnapshotId) -> Look {
     let zero_only = |reason: String| {
         tracing::warn!(snapshot = %id, reason, "free pages are not known: leaving out zero pages only");
         (None, Introspection::ZeroOnly { reason })

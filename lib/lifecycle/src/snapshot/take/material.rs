@@ -1,20 +1,21 @@
 //! A snapshot in the making: everything is gathered, and nothing depends on the guest any more but its RAM.
 
 use std::fs;
-use std::time::Duration;
+use std::time::Instant;
 
-use dormouse_guest_mem::RamLayout;
+use dormouse_guest_mem::{Bytes, RamLayout};
+use dormouse_host_sys::Usage;
 use dormouse_image::publish::Staging;
-use dormouse_introspect::Survey;
 use dormouse_vmm::PausedRam;
 
+use super::look_inside::{Found, look_inside};
 use super::memory::Memory;
 use crate::host::Shared;
 use crate::snapshot::parent::ParentImage;
-use crate::snapshot::report::{Report, Steps};
+use crate::snapshot::report::{self, Report, Steps};
 use crate::snapshot::stored::{self, DEVICE_STATE, Draft};
 use crate::snapshot::{Stored, device_state};
-use crate::{Error, Result};
+use crate::{Comparison, Error, Result, Stillness};
 
 /// Name of the uncompressed device state in staging.
 pub(super) const RAW_STATE: &str = "device.state.raw";
@@ -25,42 +26,76 @@ pub(crate) struct Material {
     pub(super) ram: Box<dyn PausedRam>,
     pub(super) layout: RamLayout,
     pub(super) parent: Option<ParentImage>,
-    pub(super) survey: Option<Survey>,
-    pub(super) report: Report,
+    pub(super) found: Found,
+    pub(super) comparison: Option<Comparison>,
+    pub(super) stop: Stop,
     pub(super) steps: Steps,
     /// Holds the device state as the VMM wrote it, and the overlay disk.
     pub(super) staging: Staging,
     pub(super) draft: Draft,
 }
 
+/// For how long virtual CPUs stand still, and what that costs.
+pub(super) struct Stop {
+    since: Instant,
+    before: Usage,
+    /// RAM that was copied meanwhile.
+    pub(super) copied: Bytes,
+    /// Known when they run again.
+    cost: Option<Stillness>,
+}
+
+impl Stop {
+    /// To be called just before the VM is told to stop.
+    pub(super) fn begins() -> Self {
+        let before = Usage::of_process().unwrap_or_default();
+        Self { since: Instant::now(), before, copied: Bytes(0), cost: None }
+    }
+}
+
 impl Material {
-    /// Notes for how long the guest did not run.
-    pub(super) fn vcpus_were_stopped(&mut self, took: Duration) {
-        self.steps.also("stopped in all", took);
-        self.steps.skip();
+    /// To be called when the guest runs again.
+    pub(super) fn vcpus_run_again(&mut self) {
+        self.steps.done("go on");
+        self.steps.also("stopped in all", self.stop.since.elapsed());
+        let used = Usage::of_process().unwrap_or_default().since(&self.stop.before);
+        self.stop.cost = Some(report::stillness(self.stop.copied, &used));
     }
 
     /// Makes the snapshot. When this returns it is durable.
     pub(crate) fn store(mut self, shared: &Shared) -> Result<Stored> {
         let dir = self.staging.path().to_owned();
+        let (survey, introspection) = match self.found {
+            Found::Now(look) => look,
+            Found::Later(hints) => {
+                let look = look_inside(&*self.ram, &self.layout, &hints, &self.draft.id);
+                self.steps.done("introspect");
+                look
+            }
+        };
         let memory = Memory {
             ram: &*self.ram,
             layout: &self.layout,
-            survey: self.survey.as_ref(),
+            survey: survey.as_ref(),
             parent: self.parent.as_ref(),
             base: (&self.draft.machine.base_disk, &self.draft.base_disk),
             dir: &dir,
         };
         let image = memory.write(shared, &mut self.steps)?;
-        self.report.counts = Some(image.counts);
-        self.report.new_pack = image.stored.pack.map(|pack| pack.len).unwrap_or_default();
         let raw = dir.join(RAW_STATE);
         let packed = device_state::pack(&raw, &dir.join(DEVICE_STATE))
             .and_then(|packed| fs::remove_file(&raw).map(|()| packed))
             .map_err(|e| Error::storage("store the device state in", &dir, &e))?;
-        self.report.steps = self.steps.into_reports();
+        let report = Report {
+            introspection,
+            comparison: self.comparison,
+            stillness: self.stop.cost,
+            counts: Some(image.counts),
+            new_pack: image.new_pack,
+            steps: self.steps.into_reports(),
+        };
         let manifest =
-            self.draft.finish((&image.stored, image.base_index, image.overlay_content), &packed, &dir, &self.report)?;
+            self.draft.finish((&image.stored, image.base_index, image.overlay_content), &packed, &dir, &report)?;
         let written = manifest.write_into(&dir);
         written.map_err(|e| Error::storage("write the manifest in", &dir, &e))?;
         let place = shared.folder.snapshot(&self.draft.id);

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use dormouse_guest_mem::{PageClass, PageIndex, RamLayout, RamSource};
+use dormouse_guest_mem::{Bytes, PageClass, PageIndex, RamLayout, RamSource};
 use dormouse_image::{
     Capture, Digest, DiskContent, DiskIndex, DiskSlot, PageCounts, Parent, StoreOptions, WriteError, account,
 };
@@ -32,6 +32,8 @@ pub(super) struct Memory<'a> {
 /// A written image. Its new pack is durable, and stays for as long as this is held.
 pub(super) struct Written {
     pub(super) stored: dormouse_image::Stored,
+    /// Size of the new pack, if there is one.
+    pub(super) new_pack: Bytes,
     pub(super) counts: PageCounts,
     /// Identity of the base disk's index, if pages were looked up there.
     pub(super) base_index: Option<Digest>,
@@ -77,15 +79,13 @@ impl Memory<'_> {
         let index = File::options().read(true).write(true).create_new(true).open(&index_path);
         let index = index.map_err(|e| Error::storage("create", &index_path, &e))?;
         let options = StoreOptions { threads, ..StoreOptions::default() };
-        let stored = accounting.store(ram, staged.file(), &index, options, &()).map_err(failed)?;
+        let mut stored = accounting.store(ram, staged.file(), &index, options, &()).map_err(failed)?;
         steps.done("compress");
-        let pack = match stored.pack {
-            Some(pack) => Some(packs.put(staged, &pack.id).map_err(store_error)?),
-            None => None,
-        };
+        let new_pack = stored.pack.as_ref().map(|pack| pack.named().len).unwrap_or_default();
+        let pack = stored.pack.take().map(|sealed| packs.adopt(staged, &sealed)).transpose().map_err(store_error)?;
         steps.done("keep pack");
         let base_index = base_index.map(|index| index.digest());
-        Ok(Written { stored, counts: accounting.counts(), base_index, overlay_content, _pack: pack })
+        Ok(Written { stored, new_pack, counts: accounting.counts(), base_index, overlay_content, _pack: pack })
     }
 }
 

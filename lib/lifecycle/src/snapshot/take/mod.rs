@@ -13,15 +13,12 @@ mod material;
 mod measure;
 mod memory;
 mod prepare;
+mod room;
 
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
-use dormouse_agent_proto::control::PrepareReport;
-use dormouse_guest_mem::Bytes;
-use dormouse_host_sys::Buffer;
 use dormouse_vmm::Vm;
 
 pub(crate) use call_off::{call_off, let_go_on};
@@ -35,6 +32,7 @@ use crate::host::Shared;
 use crate::state::Machine;
 use crate::{PauseOptions, Result, SnapshotId, TemplateName};
 use gather::Fate;
+use room::Room;
 
 /// What a snapshot is taken of.
 pub(crate) struct Subject<'a> {
@@ -82,24 +80,22 @@ pub(crate) async fn take(
 /// runs on as well.
 pub(crate) async fn checkpoint(shared: &Arc<Shared>, subject: &Subject<'_>, id: &SnapshotId) -> Result<Material> {
     let mut steps = Steps::start();
-    let mut stopped = None;
     let copied = async {
         let prepared = prepare::prepare(shared, subject.agent, PauseOptions::default().cache, id, &mut steps).await?;
-        let buffer = room_for_copy(subject.vm, &prepared).await?;
+        let room = Room::make(subject.vm, &prepared).await?;
         steps.done("make room");
-        stopped = Some(Instant::now());
-        gather::gather(shared, subject, &prepared, Fate::GoesOn { buffer }, id, steps).await
+        gather::gather(shared, subject, &prepared, Fate::GoesOn { room }, id, steps).await
     };
     let copied = copied.await;
     if copied.is_err() {
         forget_device_state(subject.run);
     }
     let went_on = subject.vm.resume().await;
-    let stopped = stopped.map(|at| at.elapsed()).unwrap_or_default();
     match (copied, went_on) {
         (Ok(mut material), Ok(())) => {
+            material.vcpus_run_again();
             call_off::no_snapshot_follows(shared, subject.agent).await;
-            material.vcpus_were_stopped(stopped);
+            material.steps.skip();
             Ok(material)
         }
         (Err(error), _) => Err(call_off(shared, subject.vm, subject.agent, error).await),
@@ -111,25 +107,3 @@ pub(crate) async fn checkpoint(shared: &Arc<Shared>, subject: &Subject<'_>, id: 
 fn forget_device_state(run: &Path) {
     let _ = fs::remove_file(run.join(DEVICE_STATE));
 }
-
-/// Memory for the copy of a VM's RAM, taken from the system while the VM still runs.
-async fn room_for_copy(vm: &Arc<dyn Vm>, prepared: &PrepareReport) -> Result<Buffer> {
-    let vm = Arc::clone(vm);
-    let mem_free = prepared.mem_free;
-    crate::blocking(move || {
-        let used = vm.layout().len().0.saturating_sub(mem_free);
-        let written = vm.ram_written().map_err(crate::Error::vmm)?.0;
-        let room = Bytes(used.min(written).saturating_add(SLACK));
-        let make = || {
-            let mut buffer = Buffer::new(usize::try_from(room.0).map_err(std::io::Error::other)?)?;
-            // What cannot be taken now is taken when it is written to.
-            let _ = buffer.populate(usize::MAX);
-            Ok(buffer)
-        };
-        make().map_err(crate::Error::io(format!("get {room} of memory for the copy of the guest's RAM")))
-    })
-    .await
-}
-
-/// A guest that is about to be stopped goes on writing for a moment.
-const SLACK: u64 = 16 << 20;
