@@ -112,8 +112,9 @@ impl EarlyCopy {
         Self { from: from.to_owned(), to: to.to_owned(), begun }
     }
 
-    /// To be called when the VM stands still: copies again if the image has changed. Whether it had to.
-    pub(crate) fn finish(self) -> Result<bool> {
+    /// To be called when the VM stands still: copies again if the image has changed. Whether it had to. Dropping this takes some
+    /// 10 ms, which can wait.
+    pub(crate) fn finish(&self) -> Result<bool> {
         let now = fs::metadata(&self.from).map_err(Error::io(format!("look at {}", self.from.display())))?;
         if self.begun.as_ref().is_some_and(|(stamp, watch)| *stamp == Stamp::of(&now) && watch.saw_nothing()) {
             return Ok(false);

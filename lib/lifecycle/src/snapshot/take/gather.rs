@@ -153,6 +153,7 @@ impl Work {
         steps.done("copy");
         stop.copied = copied.copied();
         let again = early.finish()?;
+        stop.early = Some(early);
         steps.done(if again { "copy disk again" } else { "disks" });
         let Self { parent, staging, draft, .. } = self;
         Ok(Material { ram: Box::new(copied), layout, parent, found, comparison: None, stop, steps, staging, draft })

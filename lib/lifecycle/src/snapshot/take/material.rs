@@ -14,7 +14,7 @@ use crate::host::Shared;
 use crate::snapshot::parent::ParentImage;
 use crate::snapshot::report::{self, Report, Steps};
 use crate::snapshot::stored::{self, DEVICE_STATE, Draft};
-use crate::snapshot::{Stored, device_state};
+use crate::snapshot::{EarlyCopy, Stored, device_state};
 use crate::{Comparison, Error, Result, Stillness};
 
 /// Name of the uncompressed device state in staging.
@@ -41,6 +41,9 @@ pub(super) struct Stop {
     before: Usage,
     /// RAM that was copied meanwhile.
     pub(super) copied: Bytes,
+    /// What copied the overlay disk. Kept until the VM goes on: to end its watch the kernel waits some 10 ms for all who may still
+    /// be looking at it (`fsnotify_destroy_group`, fs/notify/group.c).
+    pub(super) early: Option<EarlyCopy>,
     /// Known when they run again.
     cost: Option<Stillness>,
 }
@@ -49,7 +52,7 @@ impl Stop {
     /// To be called just before the VM is told to stop.
     pub(super) fn begins() -> Self {
         let before = Usage::of_process().unwrap_or_default();
-        Self { since: Instant::now(), before, copied: Bytes(0), cost: None }
+        Self { since: Instant::now(), before, copied: Bytes(0), early: None, cost: None }
     }
 }
 
