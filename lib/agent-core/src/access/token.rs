@@ -70,6 +70,15 @@ mod tests {
     }
 
     #[test]
+    fn a_token_lies_in_memory_that_is_zeroed_when_it_goes_and_is_not_shown() {
+        fn zeroed<T: zeroize::ZeroizeOnDrop>(_: &T) {}
+        let access = Access::default();
+        access.set("tok");
+        zeroed(access.token.lock().unwrap().as_ref().unwrap());
+        assert!(!format!("{access:?}").contains("tok"));
+    }
+
+    #[test]
     fn a_new_token_replaces_the_old() {
         let access = Access::default();
         access.set("old");

@@ -223,3 +223,6 @@ fn port(ports: &Ports, socket: &Socket, forwarders: &Forwarders) -> Port {
         owner: None,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,7 +84,53 @@ async fn an_idle_connection_of_http2_does_not_outlast_a_prepare() {
     idle.write_all(BEGIN).await.unwrap();
     idle.read_exact(&mut [0; 9]).await.unwrap();
     assert_eq!(agent.post("/snapshot/prepare", "").await.status, 204);
-    timeout(PATIENCE, closes(idle)).await.unwrap();
+    closes(idle).await;
+}
+
+#[tokio::test]
+async fn a_client_of_http2_that_is_idle_goes_when_it_is_told_to() {
+    let agent = agent().await;
+    let client = client(&agent);
+    client.list(ListRequest::default()).await.unwrap();
+    let report = agent.http("POST /snapshot/prepare", &["accept: application/json"], b"").await.json();
+    let step = report["steps"].as_array().unwrap().iter().find(|step| step["name"] == "connections").unwrap();
+    assert_eq!(step["outcome"], "ok", "it did not have to be cut off: {report}");
+}
+
+/// A frame that the agent sends: its kind, its stream, what it holds.
+async fn frame(stream: &mut TcpStream) -> (u8, u32, Vec<u8>) {
+    let mut head = [0; 9];
+    stream.read_exact(&mut head).await.unwrap();
+    let mut content = vec![0; usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])];
+    stream.read_exact(&mut content).await.unwrap();
+    (head[3], u32::from_be_bytes([head[5], head[6], head[7], head[8]]), content)
+}
+
+#[tokio::test]
+async fn what_a_connection_of_http2_may_cost_is_bounded() {
+    let agent = agent().await;
+    let mut stream = TcpStream::connect(agent.address).await.unwrap();
+    stream.write_all(BEGIN).await.unwrap();
+    let (kind, _, settings) = timeout(PATIENCE, frame(&mut stream)).await.unwrap();
+    assert_eq!(kind, 4, "settings come first");
+    let setting = |wanted: u16| {
+        let mut each = settings.chunks(6).map(|one| (u16::from_be_bytes([one[0], one[1]]), &one[2..]));
+        each.find(|(id, _)| *id == wanted).map(|(_, value)| u32::from_be_bytes(value.try_into().unwrap()))
+    };
+    assert!(setting(3).is_some_and(|requests| requests <= 64), "requests at a time: {settings:?}");
+    assert!(setting(4).is_some_and(|window| window <= 64 << 10), "unread of one: {settings:?}");
+    assert!(setting(5).is_none_or(|frame| frame <= 64 << 10), "of a frame: {settings:?}");
+    // A window for the whole connection opens at 65535 and grows by what is told.
+    let mut window = 65_535;
+    while let (kind, 0, content) = timeout(PATIENCE, frame(&mut stream)).await.unwrap() {
+        if kind == 8 {
+            window += u32::from_be_bytes(content.try_into().unwrap());
+        } else if kind == 4 {
+            // Our settings are acknowledged: all that the agent says by itself was said.
+            break;
+        }
+    }
+    assert!(window <= 256 << 10, "unread of all: {window}");
 }
 
 #[tokio::test]

@@ -1,16 +1,23 @@
 //! Listening ports: found, published, reachable, and stopped around a snapshot. Each test has a guest address of its own, so that
-//! their agents do not take each other's ports.
+//! their agents do not take each other's ports, and runs alone, since each agent would list the others' forwarders.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, MutexGuard};
 
 use crate::support::{TestAgent, agent_at, eventually};
 
 fn guest(last: u8) -> IpAddr {
     IpAddr::from([127, 0, 1, last])
+}
+
+/// One test at a time.
+async fn alone() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::const_new(());
+    ONE.lock().await
 }
 
 /// A server of the loopback that says "hello" to everybody.
@@ -62,25 +69,35 @@ async fn until(lines: &mut Lines<BufReader<TcpStream>>, wanted: impl Fn(&serde_j
     tokio::time::timeout(Duration::from_secs(10), reading).await.expect("in time");
 }
 
+async fn is_listed_with_its_owner_and_reached(last: u8, server_at: &str) {
+    let agent = agent_at(guest(last)).await;
+    let (port, _serving) = server(server_at).await;
+    eventually("reachable", async || hears_hello((guest(last), port).into()).await).await;
+    eventually("listed", async || !listed(&agent, port).await.is_empty()).await;
+    let list = agent.get("/ports").await.json();
+    let one = list["ports"].as_array().unwrap().iter().find(|one| one["port"] == port).unwrap().clone();
+    assert_eq!((one["scope"].as_str(), one["forwarded"].as_bool()), (Some("loopback"), Some(true)), "{one}");
+    assert_eq!(one["pid"], std::process::id(), "{one}");
+    assert_eq!(one["uid"], rustix::process::geteuid().as_raw(), "{one}");
+    assert!(["netlink", "proc"].contains(&list["source"].as_str().unwrap()));
+    assert_eq!(listed(&agent, port).await.len(), 1, "the forwarder itself is not listed");
+}
+
 #[tokio::test]
 async fn a_server_on_the_loopback_is_listed_with_its_owner_and_reached_on_the_guest_address() {
-    for (last, address) in [(1, "127.0.0.1:0"), (2, "[::1]:0")] {
-        let agent = agent_at(guest(last)).await;
-        let (port, _serving) = server(address).await;
-        eventually("reachable", async || hears_hello((guest(last), port).into()).await).await;
-        eventually("listed", async || !listed(&agent, port).await.is_empty()).await;
-        let list = agent.get("/ports").await.json();
-        let one = list["ports"].as_array().unwrap().iter().find(|one| one["port"] == port).unwrap().clone();
-        assert_eq!((one["scope"].as_str(), one["forwarded"].as_bool()), (Some("loopback"), Some(true)), "{one}");
-        assert_eq!(one["pid"], std::process::id(), "{one}");
-        assert_eq!(one["uid"], rustix::process::geteuid().as_raw(), "{one}");
-        assert!(["netlink", "proc"].contains(&list["source"].as_str().unwrap()));
-        assert_eq!(listed(&agent, port).await.len(), 1, "the forwarder itself is not listed");
-    }
+    let _alone = alone().await;
+    is_listed_with_its_owner_and_reached(1, "127.0.0.1:0").await;
+}
+
+#[tokio::test]
+async fn a_server_on_the_loopback_of_ipv6_is_reached_on_the_guest_address_too() {
+    let _alone = alone().await;
+    is_listed_with_its_owner_and_reached(2, "[::1]:0").await;
 }
 
 #[tokio::test]
 async fn the_agents_own_port_is_neither_listed_nor_forwarded() {
+    let _alone = alone().await;
     let agent = agent_at(guest(3)).await;
     let (port, _serving) = server("127.0.0.1:0").await;
     eventually("scanned", async || listed(&agent, port).await.len() == 1).await;
@@ -90,6 +107,7 @@ async fn the_agents_own_port_is_neither_listed_nor_forwarded() {
 
 #[tokio::test]
 async fn the_event_stream_tells_the_set_and_then_opens_and_closes() {
+    let _alone = alone().await;
     let agent = agent_at(guest(4)).await;
     let mut lines = events(&agent).await;
     until(&mut lines, |event| event["event"] == "set").await;
@@ -101,6 +119,7 @@ async fn the_event_stream_tells_the_set_and_then_opens_and_closes() {
 
 #[tokio::test]
 async fn a_server_that_moves_to_the_wildcard_address_gets_its_port() {
+    let _alone = alone().await;
     let agent = agent_at(guest(5)).await;
     let (port, serving) = server("127.0.0.1:0").await;
     eventually("reachable", async || hears_hello((guest(5), port).into()).await).await;
@@ -117,6 +136,7 @@ async fn a_server_that_moves_to_the_wildcard_address_gets_its_port() {
 
 #[tokio::test]
 async fn a_server_on_the_guest_address_is_left_alone() {
+    let _alone = alone().await;
     let agent = agent_at(guest(6)).await;
     let outer = std::net::TcpListener::bind((guest(6), 0)).unwrap();
     let port = outer.local_addr().unwrap().port();
@@ -128,6 +148,7 @@ async fn a_server_on_the_guest_address_is_left_alone() {
 
 #[tokio::test]
 async fn nothing_is_forwarded_while_a_snapshot_is_prepared() {
+    let _alone = alone().await;
     let agent = agent_at(guest(7)).await;
     let (port, _serving) = server("127.0.0.1:0").await;
     let at = SocketAddr::from((guest(7), port));
@@ -145,6 +166,7 @@ async fn nothing_is_forwarded_while_a_snapshot_is_prepared() {
 
 #[tokio::test]
 async fn after_twenty_cycles_no_port_is_lost_or_doubled() {
+    let _alone = alone().await;
     let agent = agent_at(guest(8)).await;
     let mut servers = Vec::new();
     for address in ["127.0.0.1:0", "[::1]:0", "127.0.0.1:0"] {
