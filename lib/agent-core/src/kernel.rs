@@ -13,7 +13,7 @@ use rustix::fs::OFlags;
 use rustix::mount::{MountFlags, UnmountFlags};
 
 use crate::bounded_file;
-use crate::init::{Volume, VolumePorts, clock};
+use crate::init::{Volume, VolumePorts, clock, nfs_client};
 use crate::reclaim::{MemorySample, ReclaimStep, Reclaimed, linux};
 
 /// The kernel of a guest. Calls may block; each is made at most once at a time, those of volumes once for each place.
@@ -72,6 +72,7 @@ impl GuestKernel for Linux {
     }
 
     fn mount(&self, volume: &Volume) -> io::Result<()> {
+        nfs_client::ensure()?;
         std::fs::create_dir_all(&volume.path)?;
         let try_by = |ports| {
             let options = CString::new(volume.options(ports))?;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::{Key, KeyHasher};
 use crate::error::AtPath;
+use crate::kernel::ModuleList;
 use crate::scratch::Scratch;
 use crate::store::Store;
 use crate::{BuildError, Progress, Recipe, ext4, initramfs, kernel, rootfs};
@@ -17,7 +18,7 @@ const BASE: &str = "base.ext4";
 const OVERLAY: &str = "overlay.ext4";
 const INITRAMFS: &str = "initramfs";
 /// These change when the way a part is made changes.
-const BASE_VERSION: &str = "base disk 1";
+const BASE_VERSION: &str = "base disk 2";
 const OVERLAY_VERSION: &str = "overlay disk 1";
 const INITRAMFS_VERSION: &str = "initramfs 1";
 
@@ -30,7 +31,8 @@ pub struct Artifacts {
     pub kernel_release: String,
     /// A cpio archive with the agent as `/init`, `/dormouse/modules.list` and `/dormouse/modules/NAME.ko`.
     pub initramfs: PathBuf,
-    /// ext4 without a journal, to be attached and mounted read-only (`ro,noload`).
+    /// ext4 without a journal, to be attached and mounted read-only (`ro,noload`). Beside the recipe's files it has the kernel's
+    /// modules for volumes, in `/usr/lib/dormouse/volumes`.
     pub base_disk: PathBuf,
     /// An empty, sparse ext4 of the recipe's size without a journal, to be copied for each VM.
     pub overlay_disk: PathBuf,
@@ -78,7 +80,7 @@ pub fn build(
     let builder = Builder { store: Store::open(store)?, scratch: Scratch::take(scratch)?, progress };
     let (kernel, kernel_key) = builder.kernel(recipe)?;
     let (initramfs, initramfs_key) = builder.initramfs(agent, &kernel, &kernel_key)?;
-    let (base, base_key) = builder.base(recipe)?;
+    let (base, base_key) = builder.base(recipe, &kernel, &kernel_key)?;
     let (overlay, overlay_key) = builder.overlay(recipe.disk)?;
     let mut id = KeyHasher::new("template artifacts 1");
     [kernel_key, initramfs_key, base_key, overlay_key].iter().for_each(|key| id.key(key));
@@ -117,13 +119,15 @@ impl Builder<'_> {
         })
     }
 
-    fn base(&self, recipe: &Recipe) -> Result<(PathBuf, Key), BuildError> {
+    fn base(&self, recipe: &Recipe, kernel: &Path, kernel_key: &Key) -> Result<(PathBuf, Key), BuildError> {
         let (resolved, rootfs_key) = rootfs::resolve(&recipe.rootfs, &self.store, &self.scratch, self.progress)?;
         let mut hasher = KeyHasher::new(BASE_VERSION);
         hasher.key(&rootfs_key);
+        hasher.key(kernel_key);
         let key = hasher.finish();
         self.part("base disk", key, || {
             let root = rootfs::stage(&resolved, &self.scratch, self.progress)?;
+            rootfs::add_modules(&root, &ModuleList::read(&kernel.join(kernel::VOLUMES))?)?;
             self.progress.step("base disk: writing the filesystem");
             let staged = self.scratch.folder("base")?;
             ext4::make_full(&root, &staged.join(BASE), &key, &self.scratch.folder("mke2fs-base")?, self.progress)?;

@@ -58,6 +58,18 @@ fn the_initramfs_holds_the_agent_and_the_modules_in_loading_order() {
 }
 
 #[test]
+fn the_base_disk_holds_the_modules_for_volumes_in_loading_order_and_none_that_is_loaded_at_boot() {
+    let world = World::new();
+    let disk = world.build(&world.directory_recipe(), &Recorder::default()).unwrap().base_disk;
+    let list = debugfs(&disk, "cat /usr/lib/dormouse/volumes/modules.list");
+    assert_eq!(list.lines().collect::<Vec<_>>(), ["sunrpc.ko", "nfs.ko", "nfsv3.ko"]);
+    for name in list.lines() {
+        let stat = debugfs(&disk, &format!("stat /usr/lib/dormouse/volumes/modules/{name}"));
+        assert!(stat.contains("Mode:  0644"), "{stat}");
+    }
+}
+
+#[test]
 fn a_second_build_does_no_work_and_a_change_remakes_only_what_it_touches() {
     let world = World::new();
     let recipe = world.directory_recipe();
@@ -77,6 +89,11 @@ fn a_second_build_does_no_work_and_a_change_remakes_only_what_it_touches() {
     let third = world.build(&recipe, &new_file).unwrap();
     assert_eq!(new_file.unchanged(), ["kernel", "initramfs", "overlay disk"]);
     assert_ne!(third.base_disk, second.base_disk);
+
+    fs::write(world.path("vmlinuz"), "another kernel").unwrap();
+    let new_kernel = Recorder::default();
+    world.build(&recipe, &new_kernel).unwrap();
+    assert_eq!(new_kernel.unchanged(), ["overlay disk"], "the base disk has modules of the kernel");
 }
 
 #[test]

@@ -133,7 +133,12 @@ impl Guest {
 
     /// Lets its agent give memory of an idle guest back, or not.
     pub async fn let_reclaim(&self, reclaim: bool) {
-        self.ask("/init", &["-d", &format!("{{\"reclaim\":{reclaim}}}")]).await;
+        self.init(&format!("{{\"reclaim\":{reclaim}}}")).await;
+    }
+
+    /// Tells its agent what stands in `body`.
+    pub async fn init(&self, body: &str) {
+        self.ask("/init", &["-d", body]).await;
     }
 
     async fn ask(&self, path: &str, arguments: &[&str]) -> String {

@@ -81,6 +81,11 @@ pub fn boot() -> Result<Booted, BootError> {
     Ok(Booted { guest, addresses })
 }
 
+/// Loads the modules that are listed in `directory`, as [`boot`] loads those of the initramfs.
+pub(crate) fn load_modules(directory: &Path) -> std::io::Result<()> {
+    modules::load_all(directory).map_err(|error| error.source)
+}
+
 /// PID 1 is never killed, but its memory would count; children take the score back.
 fn protect_from_oom() {
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", "-1000") {

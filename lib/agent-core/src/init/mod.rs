@@ -9,6 +9,7 @@ mod guest;
 mod hostname;
 mod hosts;
 mod machine_id;
+pub(crate) mod nfs_client;
 mod route;
 mod settings;
 mod volume;

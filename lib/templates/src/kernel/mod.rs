@@ -1,9 +1,10 @@
-//! The kernel of a template, and the modules that the agent loads before it can reach a disk.
+//! The kernel of a template, and its modules: those that the agent loads before it can reach a disk, and those for volumes.
 
 mod bzimage;
 mod debian;
 mod modinfo;
 mod module_folder;
+mod module_list;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,24 +16,25 @@ use crate::scratch::Scratch;
 use crate::store::Store;
 use crate::tree_digest::hash_tree;
 use crate::{BuildError, KernelSource, Progress};
-use module_folder::ModuleFolder;
+use module_folder::{Module, ModuleFolder};
+pub(crate) use module_list::ModuleList;
 
 /// In the folder of a kernel part: the kernel.
 pub(crate) const VMLINUZ: &str = "vmlinuz";
 /// In the folder of a kernel part: its release, as `uname -r` says it.
 pub(crate) const RELEASE: &str = "release";
-/// In the folder of a kernel part: the folder of modules.
-pub(crate) const MODULES_FOLDER: &str = "modules";
-/// In the folder of a kernel part: the file names of the modules, in the order in which they must be loaded.
-pub(crate) const MODULES_LIST: &str = "modules.list";
+/// In the folder of a kernel part: what the agent loads when it is asked for the first volume, as [`ModuleList`] keeps it.
+pub(crate) const VOLUMES: &str = "volumes";
 
 /// Changes when the way the kernel part is made changes.
-const VERSION: &str = "kernel 2";
+const VERSION: &str = "kernel 3";
 /// Without these no sandbox runs.
 const REQUIRED: [&str; 4] = ["virtio_pci", "virtio_blk", "virtio_net", "overlay"];
 /// What makes a sandbox better where the kernel has it: entropy, memory given back, fresh random numbers in each fork,
 /// a fast checksum for ext4, and lists of sockets.
 const OPTIONAL: [&str; 6] = ["virtio_rng", "virtio_balloon", "vmgenid", "crc32c_intel", "inet_diag", "tcp_diag"];
+/// Volumes. More than all the others together, and no sandbox without a volume needs them.
+const FOR_VOLUMES: [&str; 2] = ["nfs", "nfsv3"];
 /// Needed, but built into many kernels without being listed as such.
 const FILESYSTEM: &str = "ext4";
 
@@ -117,17 +119,12 @@ fn collect(
         return Err(BuildError::ModuleMissing { module: (*module).to_owned(), release: release.to_owned() });
     }
     let wanted: Vec<&str> = REQUIRED.into_iter().chain(OPTIONAL).chain([FILESYSTEM]).collect();
-    let ordered = folder.closure(&wanted, release, progress)?;
-    let target = staged.join(MODULES_FOLDER);
-    fs::create_dir(&target).at(&target)?;
-    let mut list = String::new();
-    for module in ordered {
-        let name = format!("{}.ko", module.name);
-        let path = target.join(&name);
-        fs::write(&path, &module.content).at(&path)?;
-        list.push_str(&name);
-        list.push('\n');
-    }
-    let path = staged.join(MODULES_LIST);
-    fs::write(&path, list).at(&path)
+    let for_boot = folder.closure(&wanted, release, progress)?;
+    module_list::write(&for_boot, staged)?;
+    // A kernel without a client for them has no volumes.
+    let mut for_volumes = folder.closure(&FOR_VOLUMES, release, progress)?;
+    for_volumes.retain(|module: &Module| !for_boot.contains(module));
+    let volumes = staged.join(VOLUMES);
+    fs::create_dir(&volumes).at(&volumes)?;
+    module_list::write(&for_volumes, &volumes)
 }

@@ -4,6 +4,7 @@ mod account;
 mod debian;
 mod dress;
 mod import;
+mod modules;
 mod root_dir;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use crate::scratch::Scratch;
 use crate::store::Store;
 use crate::tree_digest::hash_tree;
 use crate::{BuildError, Progress, RootfsSource};
+pub(crate) use modules::add_modules;
 
 /// Changes when the way a root filesystem is made changes.
 const VERSION: &str = "rootfs 1";

@@ -93,7 +93,15 @@ impl World {
         fs::write(self.path("vmlinuz"), "not a bzImage").unwrap();
         let folder = self.modules().join("kernel");
         fs::create_dir_all(&folder).unwrap();
-        for (name, depends) in [("virtio_pci", ""), ("virtio_blk", ""), ("virtio_net", "failover"), ("failover", "")] {
+        for (name, depends) in [
+            ("virtio_pci", ""),
+            ("virtio_blk", ""),
+            ("virtio_net", "failover"),
+            ("failover", ""),
+            ("nfsv3", "nfs"),
+            ("nfs", "sunrpc,failover"),
+            ("sunrpc", ""),
+        ] {
             let module = fake_module(&format!("depends={depends}\0vermagic=6.9-test SMP\0"));
             fs::write(folder.join(format!("{name}.ko")), module).unwrap();
         }

@@ -26,3 +26,4 @@ mod round_trip;
 mod sdk;
 mod store;
 mod templates;
+mod volumes;
