@@ -35,7 +35,7 @@ mod v1;
 
 pub use capture::{Accounting, Capture, PageCounts, Parent, StoreOptions, Stored, account};
 pub use codec::Codec;
-pub use compact::{CompactionPolicy, compact};
+pub use compact::{CompactionPolicy, compact, packs_to_compact};
 pub use digest::{BadDigest, Digest, ImageRoot, PackId, RamDigest};
 pub use disk::{Disk, DiskContent, DiskSlot};
 pub use disk_index::{DiskIndex, DiskIndexError};

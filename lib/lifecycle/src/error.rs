@@ -80,6 +80,22 @@ pub enum Error {
         /// Why.
         reason: String,
     },
+    /// Packs of a snapshot are only on the remote, and could not be had. Everything stays as it is.
+    #[error(
+        "snapshot {snapshot} is not all on this machine, and the rest could not be fetched: {reason}; try again later"
+    )]
+    NotFetched {
+        /// Which.
+        snapshot: SnapshotId,
+        /// Why.
+        reason: String,
+    },
+    /// What is on the remote could not be cleared up.
+    #[error("nothing more was removed from the store: {reason}")]
+    Remote {
+        /// Why.
+        reason: String,
+    },
     /// The VMM failed.
     #[error("the VMM failed: {0}")]
     Vmm(String),

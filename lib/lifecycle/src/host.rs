@@ -5,19 +5,21 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use dormouse_store::Pins;
 use dormouse_vmm::{Vm, Vmm};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, oneshot};
 
 use crate::compaction::{Compactor, Held, Readers};
 use crate::kept::{self, Kept};
 use crate::sandbox::{Command, Handle, Owner};
-use crate::snapshot::{BaseIndexes, PackFolder, RamCache, Stored};
+use crate::snapshot::{BaseIndexes, Behind, PackFolder, RamCache, Stored};
 use crate::start::Origin;
 use crate::state::{self, SandboxRecord, StateFolder, TemplateRecord};
 use crate::template::Templates;
 use crate::{
     BuildProgress, BuildRequest, Built, Endpoint, Error, Inspection, Limits, NewSandbox, OpenError, PauseOptions,
-    Phase, RamMap, Recovery, Result, SandboxId, SandboxInfo, SnapshotId, SnapshotInfo, TemplateInfo, TemplateName,
+    Phase, RamMap, Recovery, RemoteSetup, Result, SandboxId, SandboxInfo, SnapshotId, SnapshotInfo, TemplateInfo,
+    TemplateName,
 };
 
 /// What a host works with.
@@ -30,6 +32,8 @@ pub struct Options {
     pub agent: PathBuf,
     /// Deadlines and bounds.
     pub limits: Limits,
+    /// Where snapshots go up to, if anywhere.
+    pub remote: Option<RemoteSetup>,
 }
 
 /// What [`Host::connect`] found.
@@ -54,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) agent_binary: PathBuf,
     pub(crate) limits: Limits,
     pub(crate) packs: PackFolder,
+    pub(crate) remote: Behind,
     pub(crate) base_indexes: BaseIndexes,
     pub(crate) ram_cache: Arc<RamCache>,
     pub(crate) templates: Templates,
@@ -74,6 +79,12 @@ impl Shared {
     pub(crate) fn save(&self, record: &SandboxRecord) -> Result<()> {
         let path = self.folder.sandbox(&record.id);
         state::write_json(&path, record).map_err(Error::io(format!("write {}", path.display())))
+    }
+
+    /// Gets what a snapshot's RAM is unpacked from, unless that was done already. Waits for the remote as long as it takes, so
+    /// it comes before a permit to start.
+    pub(crate) async fn fetch(&self, stored: &Stored) -> Result<Option<Pins>> {
+        if self.ram_cache.has(stored.image_root()) { Ok(None) } else { self.remote.fetch(stored).await }
     }
 
     /// A permit to start a VM: too many at once make all of them slow.
@@ -97,6 +108,7 @@ impl Shared {
         let run = self.folder.run(id);
         std::fs::remove_dir_all(&run).map_err(Error::io(format!("remove {}", run.display())))?;
         self.packs.run_is_gone(&run);
+        self.remote.trim();
         Ok(())
     }
 
@@ -124,7 +136,10 @@ impl Shared {
         let removed = crate::snapshot::remove_dir(&dir).inspect(|()| self.packs.snapshot_is_gone(id));
         drop(swapping);
         match removed {
-            Ok(()) => self.packs.collect(),
+            Ok(()) => {
+                self.remote.snapshot_is_gone(id);
+                self.packs.collect();
+            }
             Err(error) => {
                 tracing::warn!(snapshot = %id, %error, "a snapshot could not be removed; the next start of the daemon does it");
             }
@@ -164,11 +179,14 @@ impl Host {
         let folder = StateFolder::open(&options.state)?;
         let path = folder.packs();
         let packs = PackFolder::open(&path).map_err(|e| OpenError::Io { path, source: std::io::Error::other(e) })?;
+        let started = Behind::start(options.remote, packs.packs(), &folder.uploaded(), options.limits.fetch).await;
+        let (remote, remote_found) = started.map_err(OpenError::Remote)?;
         let threads = options.limits.image_threads;
         let shared = Arc::new(Shared {
             ram_cache: Arc::new(RamCache::new(folder.cache(), folder.artifacts(), packs.clone(), threads)),
             base_indexes: BaseIndexes::new(folder.disk_indexes(), threads),
             packs,
+            remote,
             templates: Templates::load(&folder),
             kept: Kept::load(&folder),
             folder,
@@ -183,7 +201,8 @@ impl Host {
             copying: Arc::new(Semaphore::new(options.limits.copies)),
             limits: options.limits,
         });
-        let recovery = crate::recovery::recover(&shared).await;
+        let mut recovery = crate::recovery::recover(&shared).await;
+        recovery.remote = remote_found;
         shared.compactor.start(&shared);
         Ok((Self { shared }, recovery))
     }
@@ -373,10 +392,10 @@ impl Host {
     /// # Errors
     /// [`Error::NoSnapshot`], or how it is damaged.
     pub async fn inspect(&self, snapshot: &SnapshotId) -> Result<Inspection> {
-        let (stored, held) = self.read(snapshot)?;
+        let ((stored, held), remote) = (self.read(snapshot)?, self.shared.remote.clone());
         let look = move || {
             let _held = held;
-            stored.inspect()
+            Ok(Inspection { remote: remote.copy_of(&stored), ..stored.inspect()? })
         };
         blocking(look).await
     }
@@ -400,6 +419,7 @@ impl Host {
     /// As [`inspect`](Self::inspect).
     pub async fn verify(&self, snapshot: &SnapshotId) -> Result<()> {
         let (stored, held) = self.read(snapshot)?;
+        let _packs = self.shared.remote.fetch(&stored).await?;
         let shared = Arc::clone(&self.shared);
         let check = move || {
             let _held = held;
@@ -411,6 +431,8 @@ impl Host {
     /// Lets go of all sandboxes: no new ones start, VMs go on, and the next daemon adopts them.
     pub async fn shutdown(&self) {
         self.shared.starting.close();
+        // First: a compaction may wait for packs too.
+        self.shared.remote.end();
         self.shared.compactor.stop().await;
         let handles: Vec<_> = std::mem::take(&mut *self.shared.sandboxes()).into_values().collect();
         for handle in handles {

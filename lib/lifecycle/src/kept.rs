@@ -78,6 +78,8 @@ pub(crate) async fn keep(shared: &Arc<Shared>, material: Material, record: Snaps
     crate::blocking(move || {
         let stored = material.store(&shared)?;
         let info = info(&record, stored.on_disk());
+        // First: as soon as others know of it they may remove it, or compact it, and say so.
+        shared.remote.snapshot_is_there(&stored);
         shared.kept.publish(&shared.folder, record).inspect_err(|_| shared.remove_snapshot(&stored.id))?;
         shared.compactor.consider(&stored.id);
         Ok(info)

@@ -36,6 +36,9 @@ mod template;
 mod tests;
 
 pub use dormouse_agent_proto::control::CachePolicy;
+pub use dormouse_store::remote::{
+    Credentials, RemoteError, RemoteLimits, RetryPolicy, S3Target, Target, TargetUrl, UploadState,
+};
 pub use dormouse_templates::{KernelLine, KernelSource, Progress as BuildProgress, Recipe, RootfsSource};
 pub use error::{Error, Result};
 pub(crate) use host::blocking;
@@ -44,12 +47,14 @@ pub use ids::{BadId, SandboxId, SnapshotId, TemplateName};
 pub use limits::Limits;
 pub use model::{
     ClassRow, Comparison, Endpoint, Inspection, Introspection, MapRun, NewSandbox, OnTimeout, PauseOptions, Phase,
-    RamMap, SandboxInfo, SnapshotInfo, StepReport, Stillness, TemplateInfo,
+    RamMap, RemoteCopy, SandboxInfo, SnapshotInfo, StepReport, Stillness, TemplateInfo,
 };
 pub use recovery::Recovery;
 pub use secret::Secret;
+pub use snapshot::{RemoteFound, RemoteSetup};
 pub use state::OpenError;
 pub use storage::{
-    DamagedObject, Garbage, Needed, ObjectKind, RamTotals, StoreStats, Unreadable, VerifyReport, VerifyWatch,
+    DamagedObject, Garbage, Needed, ObjectKind, RamTotals, StoreStats, Unreadable, Verification, VerifyReport,
+    VerifyWatch,
 };
 pub use template::{BuildRequest, Built};

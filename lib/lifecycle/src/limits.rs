@@ -13,6 +13,10 @@ pub struct Limits {
     pub prepare: Duration,
     /// What is added to [`prepare`](Self::prepare) before the agent is given up on.
     pub agent_grace: Duration,
+    /// How long a resume may wait for packs that are only on the remote.
+    pub fetch: Duration,
+    /// Packs on the remote that are younger are not collected: somebody else may be about to name them.
+    pub remote_garbage: Duration,
     /// How many sandboxes may start at the same time; more wait.
     pub starting: usize,
     /// How many copies of running guests' RAM may be in memory at the same time; more checkpoints wait.
@@ -28,6 +32,8 @@ impl Default for Limits {
             resume: Duration::from_secs(60),
             prepare: Duration::from_secs(20),
             agent_grace: Duration::from_secs(5),
+            fetch: Duration::from_secs(15 * 60),
+            remote_garbage: Duration::from_secs(24 * 60 * 60),
             starting: 4,
             copies: 2,
             image_threads: std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(8),

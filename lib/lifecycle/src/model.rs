@@ -9,7 +9,7 @@ use dormouse_guest_mem::{Bytes, PageClass, RamLayout};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{SandboxId, Secret, SnapshotId, TemplateName};
+use crate::{SandboxId, Secret, SnapshotId, TemplateName, UploadState};
 
 /// Where a sandbox is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -210,6 +210,17 @@ pub struct Inspection {
     pub stillness: Option<Stillness>,
     /// What the pause spent its time on.
     pub steps: Vec<StepReport>,
+    /// Its copy on the remote, if there is one behind the state folder.
+    pub remote: Option<RemoteCopy>,
+}
+
+/// A snapshot as it is on the remote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemoteCopy {
+    /// How far it is on its way there.
+    pub upload: UploadState,
+    /// Packs that are only there: a resume fetches them.
+    pub not_here: Bytes,
 }
 
 /// What the daemon did while the virtual CPUs of a sandbox that goes on stood still. Time and faults are those of all its threads,

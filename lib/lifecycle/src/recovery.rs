@@ -11,7 +11,7 @@ use crate::agent::Agent;
 use crate::host::Shared;
 use crate::snapshot::{Stored, let_go_on};
 use crate::state::{self, DurablePhase, SandboxRecord};
-use crate::{SandboxId, SnapshotId};
+use crate::{RemoteFound, SandboxId, SnapshotId};
 
 /// What was found when a state folder was opened.
 #[derive(Debug, Default)]
@@ -26,6 +26,8 @@ pub struct Recovery {
     pub swept: usize,
     /// Records and folders that cannot be read, and why. They are left as they are, and nothing is cleared away.
     pub unreadable: Vec<(String, String)>,
+    /// The remote store, if there is one.
+    pub remote: Option<RemoteFound>,
 }
 
 /// Goes through all sandboxes, decides for each what it is now, and starts its owner.
@@ -46,6 +48,7 @@ pub(crate) async fn recover(shared: &Arc<Shared>) -> Recovery {
         sweep_snapshots(shared, &mut recovery);
         shared.packs.collect();
     }
+    shared.remote.reconcile(&shared.folder, recovery.unreadable.is_empty()).await;
     recovery
 }
 

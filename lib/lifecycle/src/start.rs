@@ -92,6 +92,7 @@ impl Host {
             snapshot: None,
         };
         let end_at = in_time(new.timeout)?;
+        let _packs = self.shared.fetch(&stored).await?;
         let permit = self.shared.start_permit().await?;
         self.shared.save(&record)?;
         let start = Start {

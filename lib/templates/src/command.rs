@@ -32,6 +32,9 @@ pub(crate) struct Tool<'a> {
     on_line: Option<&'a dyn Fn(&str)>,
 }
 
+/// What the daemon may have in its environment and programs of a root file system have no business with.
+const SECRETS: [&str; 3] = ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"];
+
 impl<'a> Tool<'a> {
     /// `package` is where to get the program; `scratch` an existing folder for its output.
     pub(crate) fn new(name: &'static str, package: &'static str, scratch: &'a Path) -> Self {
@@ -49,6 +52,9 @@ impl<'a> Tool<'a> {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "--"]).args(wrapper).arg(name);
         command.env("LC_ALL", "C.UTF-8").env("DEBIAN_FRONTEND", "noninteractive").env("TMPDIR", scratch);
+        for secret in SECRETS {
+            command.env_remove(secret);
+        }
         command.stdin(Stdio::null()).current_dir(scratch).process_group(0);
         Self { name, package, hint: "", command, scratch, on_line: None }
     }

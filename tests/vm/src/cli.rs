@@ -32,7 +32,12 @@ pub struct Ran {
 impl Daemon {
     /// Starts a daemon and waits until it answers.
     pub async fn start(state: &Path) -> Self {
-        let mut daemon = Self::start_without_waiting(state);
+        Self::start_with(state, |command| command).await
+    }
+
+    /// The same with more on its command line, or in its environment.
+    pub async fn start_with(state: &Path, with: impl FnOnce(&mut Command) -> &mut Command) -> Self {
+        let mut daemon = Self::launch(state, with);
         for _ in 0..1200 {
             if daemon.cli(&["ls"]).await.code == Some(0) {
                 return daemon;
@@ -48,15 +53,14 @@ impl Daemon {
     /// Starts a daemon, which may not answer yet.
     #[must_use]
     pub fn start_without_waiting(state: &Path) -> Self {
-        let child = Command::new(binary("dormouse"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--state"])
-            .arg(state)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("start the daemon");
+        Self::launch(state, |command| command)
+    }
+
+    fn launch(state: &Path, with: impl FnOnce(&mut Command) -> &mut Command) -> Self {
+        let mut command = Command::new(binary("dormouse"));
+        command.args(["serve", "--listen", "127.0.0.1:0", "--state"]).arg(state);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+        let child = with(&mut command).spawn().expect("start the daemon");
         Self { state: state.to_owned(), child }
     }
 

@@ -70,7 +70,8 @@ pub async fn host() -> &'static Host {
 /// A host on the shared state folder that starts its VMs with `vmm`, without sandboxes and with its template built.
 /// Only one at a time can have the folder.
 pub async fn host_with(vmm: Arc<dyn Vmm>) -> Host {
-    let options = Options { state: state_dir(), vmm, agent: binary("dormouse-agent"), limits: Limits::default() };
+    let options =
+        Options { state: state_dir(), vmm, agent: binary("dormouse-agent"), limits: Limits::default(), remote: None };
     let host = Host::open(options).await.expect("open the state folder").0;
     for left_over in host.list() {
         host.kill(&left_over.id).await.expect("remove what an earlier run left");

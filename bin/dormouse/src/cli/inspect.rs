@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, Table};
-use dormouse_api_types::own::{Comparison, Inspection, Introspection, RamMap};
+use dormouse_api_types::own::{Comparison, Inspection, Introspection, RamMap, RemoteCopy, UploadState};
 use dormouse_guest_mem::Bytes;
 
 use super::daemon::{Daemon, segment};
@@ -107,6 +107,26 @@ fn comparison(found: &Inspection, other: Comparison) -> Table {
     table
 }
 
+fn remote(copy: &RemoteCopy) -> String {
+    let mut text = format!(
+        "store        {}",
+        match copy.upload {
+            UploadState::NotWanted => "does not go there",
+            UploadState::Waiting => "waits for its upload",
+            UploadState::Uploading => "is being uploaded",
+            UploadState::Failed => "upload failed and is tried again",
+            UploadState::Uploaded => "uploaded",
+        }
+    );
+    if let Some(reason) = &copy.reason {
+        text.push_str(&format!(": {reason}"));
+    }
+    if copy.not_here > Bytes(0) {
+        text.push_str(&format!("; {} are only there, and a resume fetches them", copy.not_here));
+    }
+    text
+}
+
 fn sum(found: &Inspection, part: impl Fn(&dormouse_api_types::own::ClassRow) -> Bytes) -> String {
     Bytes(found.classes.iter().map(|row| part(row).0).sum()).to_string()
 }
@@ -130,6 +150,7 @@ fn summary(found: &Inspection) -> String {
             found.overlay_on_disk
         ),
     ];
+    lines.extend(found.remote.as_ref().map(remote));
     let steps: Vec<String> = found.steps.iter().map(|s| format!("{} {} ms", s.name, s.micros / 1000)).collect();
     if !steps.is_empty() {
         lines.push(format!("pause took   {}", steps.join(", ")));

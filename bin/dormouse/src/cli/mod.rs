@@ -44,6 +44,8 @@ use crate::command_error::{CommandError, CommandResult};
 use crate::serve;
 use crate::state_dir::StateDir;
 use daemon::Daemon;
+pub(crate) use sizes::parse as size;
+pub(crate) use spans::parse as span;
 
 /// microVM sandboxes that sleep small and wake fast
 #[derive(Debug, Parser)]

@@ -3,7 +3,7 @@
 use dormouse_guest_mem::Bytes;
 
 /// Reads `512M`, `1.5G`, `1GiB` or a count of bytes; units are powers of 1024.
-pub(super) fn parse(text: &str) -> Result<Bytes, String> {
+pub(crate) fn parse(text: &str) -> Result<Bytes, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let unit = unit.trim().to_ascii_lowercase();

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 /// Reads `90`, `90s`, `5m`, `2h` or `1d` as seconds.
-pub(super) fn parse(text: &str) -> Result<u32, String> {
+pub(crate) fn parse(text: &str) -> Result<u32, String> {
     let wrong = || format!("{text:?} is no time span: write it like 90s, 5m or 2h");
     let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);

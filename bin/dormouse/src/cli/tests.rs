@@ -17,6 +17,9 @@ fn the_definition_of_the_command_line_is_sound() {
 fn what_the_manual_shows_is_understood() {
     for line in [
         "dormouse serve --listen 127.0.0.1:3000 --agent /x",
+        "dormouse serve --store s3://bucket/prefix --store-cache 20G --store-wait 5m",
+        "dormouse store verify --fetch base",
+        "dormouse store gc --remote --dry-run",
         "dormouse template build base",
         "dormouse template build data --package jq --package git --ram 2G --vcpus 2 --disk 4G --kernel backports --no-la57",
         "dormouse template build mine --rootfs ./rootfs.tar",

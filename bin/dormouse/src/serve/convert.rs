@@ -170,7 +170,19 @@ pub(crate) fn inspection(found: host::Inspection) -> own::Inspection {
             .comparison
             .map(|c| own::Comparison { non_zero_before: c.non_zero_before, non_zero_after: c.non_zero_after }),
         steps: found.steps.into_iter().map(|s| own::Step { name: s.name, micros: s.micros }).collect(),
+        remote: found.remote.map(remote_copy),
     }
+}
+
+fn remote_copy(copy: host::RemoteCopy) -> own::RemoteCopy {
+    let (upload, reason) = match copy.upload {
+        host::UploadState::NotWanted => (own::UploadState::NotWanted, None),
+        host::UploadState::Waiting => (own::UploadState::Waiting, None),
+        host::UploadState::Working => (own::UploadState::Uploading, None),
+        host::UploadState::Failed { reason } => (own::UploadState::Failed, Some(reason)),
+        host::UploadState::Done => (own::UploadState::Uploaded, None),
+    };
+    own::RemoteCopy { upload, reason, not_here: copy.not_here }
 }
 
 /// RAM as runs. The host's runs are gapless, so lengths are enough.

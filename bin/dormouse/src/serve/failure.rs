@@ -46,6 +46,7 @@ impl From<Error> for Failure {
             | Error::NameTaken(_)
             | Error::CannotCollect { .. } => StatusCode::CONFLICT,
             Error::NoSpace { .. } | Error::NoMemory { .. } => StatusCode::INSUFFICIENT_STORAGE,
+            Error::NotFetched { .. } | Error::Remote { .. } => StatusCode::BAD_GATEWAY,
             Error::ShuttingDown | Error::Cancelled => StatusCode::SERVICE_UNAVAILABLE,
             _ => StatusCode::INTERNAL_SERVER_ERROR,
         };

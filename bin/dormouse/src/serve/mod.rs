@@ -8,6 +8,7 @@ mod failure;
 mod listener;
 mod proxy;
 mod recipe;
+mod remote;
 mod routes;
 mod sandboxes;
 mod stop;
@@ -44,6 +45,8 @@ pub(crate) struct ServeArgs {
     /// The agent that is put into templates [default: dormouse-agent beside this program]
     #[arg(long, value_name = "FILE", env = "DORMOUSE_AGENT", hide_env_values = true)]
     agent: Option<PathBuf>,
+    #[command(flatten)]
+    remote: remote::RemoteArgs,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -51,12 +54,15 @@ pub(crate) async fn run(args: ServeArgs, state: StateDir) -> CommandResult {
     start_log();
     check_listen(args.listen, args.allow_remote)?;
     let agent = agent_binary(args.agent)?;
+    let remote = args.remote.setup(|name| std::env::var(name).ok())?;
     let vmm = Qemu::probe(QemuOptions::default())
         .await
         .map_err(|e| CommandError::user(e.to_string()).hint("`dormouse doctor` tells what is missing"))?;
     let listener =
         TcpListener::bind(args.listen).await.map_err(CommandError::io(format!("listen on {}", args.listen)))?;
-    let options = Options { state: state.root().to_owned(), vmm: Arc::new(vmm), agent, limits: Limits::default() };
+    let (root, mut limits) = (state.root().to_owned(), Limits::default());
+    limits.fetch = args.remote.wait().unwrap_or(limits.fetch);
+    let options = Options { state: root, vmm: Arc::new(vmm), agent, limits, remote };
     let (host, recovery) = Host::open(options).await.map_err(|error| cannot_open(&error))?;
     say(&told(&recovery));
     let served = serve(&host, &state, listener).await;
@@ -88,6 +94,7 @@ fn told(recovery: &Recovery) -> String {
         recovery.lost.len(),
         recovery.swept
     )];
+    lines.extend(recovery.remote.as_ref().map(remote::told));
     lines.extend(recovery.lost.iter().map(|(id, reason)| format!("dormouse: lost {id}: {reason}")));
     lines.extend(recovery.unreadable.iter().map(|(what, why)| format!("dormouse: left alone {what}: {why}")));
     lines.join("\n")
@@ -115,6 +122,7 @@ fn cannot_open(error: &OpenError) -> CommandError {
     let failed = CommandError::user(error.to_string());
     match error {
         OpenError::Locked { .. } => failed.hint("the other commands talk to the daemon that runs already"),
+        OpenError::Remote(_) => failed.hint("mend --store, or what AWS_… variables say, or the store itself"),
         _ => failed,
     }
 }

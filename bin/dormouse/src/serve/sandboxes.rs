@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use dormouse_lifecycle::{
     BuildProgress, BuildRequest, Built, Connected, Endpoint, Garbage, Host, Inspection, NewSandbox, PauseOptions,
     RamMap, Result, SandboxId, SandboxInfo, SnapshotId, SnapshotInfo, StoreStats, TemplateInfo, TemplateName,
-    VerifyReport, VerifyWatch,
+    Verification, VerifyReport, VerifyWatch,
 };
 
 /// The host's requests, one to one; see [`Host`].
@@ -37,8 +37,9 @@ pub(crate) trait Sandboxes: Send + Sync + 'static {
     async fn inspect(&self, snapshot: &SnapshotId) -> Result<Inspection>;
     async fn ram_map(&self, snapshot: &SnapshotId) -> Result<RamMap>;
     async fn store_stats(&self) -> Result<StoreStats>;
-    async fn verify_store(&self, wanted: Vec<SnapshotId>, watch: Arc<dyn VerifyWatch>) -> Result<VerifyReport>;
+    async fn verify_store(&self, wanted: Verification, watch: Arc<dyn VerifyWatch>) -> Result<VerifyReport>;
     async fn collect_garbage(&self, dry_run: bool) -> Result<Garbage>;
+    async fn collect_remote_garbage(&self, dry_run: bool) -> Result<Garbage>;
 }
 
 #[async_trait]
@@ -124,11 +125,15 @@ impl Sandboxes for Host {
         self.store_stats().await
     }
 
-    async fn verify_store(&self, wanted: Vec<SnapshotId>, watch: Arc<dyn VerifyWatch>) -> Result<VerifyReport> {
+    async fn verify_store(&self, wanted: Verification, watch: Arc<dyn VerifyWatch>) -> Result<VerifyReport> {
         self.verify_store(wanted, watch).await
     }
 
     async fn collect_garbage(&self, dry_run: bool) -> Result<Garbage> {
         self.collect_garbage(dry_run).await
+    }
+
+    async fn collect_remote_garbage(&self, dry_run: bool) -> Result<Garbage> {
+        self.collect_remote_garbage(dry_run).await
     }
 }

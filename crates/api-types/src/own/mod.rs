@@ -10,7 +10,7 @@ mod template;
 pub use build::{BuildEvent, BuildRequest, Kernel, Root};
 pub use kept::SnapshotEntry;
 pub use sandbox::{CachePolicy, Connected, PauseExtra, Phase, SandboxEntry};
-pub use snapshot::{ClassRow, Comparison, Inspection, Introspection, MapRun, RamMap, Step};
+pub use snapshot::{ClassRow, Comparison, Inspection, Introspection, MapRun, RamMap, RemoteCopy, Step, UploadState};
 pub use store::{
     AbsentPack, CollectRequest, DamagedObject, Garbage, Needed, ObjectKind, RamTotals, StoreStats, Unreadable,
     VerifyEvent, VerifyReport, VerifyRequest,

@@ -43,6 +43,38 @@ pub struct Inspection {
     pub comparison: Option<Comparison>,
     /// What the pause spent its time on.
     pub steps: Vec<Step>,
+    /// Its copy on the remote store, if the daemon has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remote: Option<RemoteCopy>,
+}
+
+/// A snapshot as it is on the remote store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RemoteCopy {
+    /// How far it is on its way there.
+    pub upload: UploadState,
+    /// Why it failed, if it did; it is tried again later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Packs that are only there: a resume fetches them.
+    pub not_here: Bytes,
+}
+
+/// How far an upload is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UploadState {
+    /// It is of passing use and does not go up.
+    NotWanted,
+    /// Others go first.
+    Waiting,
+    /// It is on its way.
+    Uploading,
+    /// The last attempt failed.
+    Failed,
+    /// All of it is there.
+    Uploaded,
 }
 
 impl Inspection {

@@ -13,7 +13,13 @@ pub struct StoreStats {
     pub packs_on_disk: Bytes,
     /// By how many need them, ascending; those that nobody needs first, if there are any.
     pub needed: Vec<Needed>,
-    /// Packs that are needed and are not here.
+    /// Packs that are needed, are not here, and are on the store behind the daemon, as far as is known.
+    #[serde(default)]
+    pub remote_packs: u64,
+    /// What they take there.
+    #[serde(default)]
+    pub remote_bytes: Bytes,
+    /// Packs that are needed and are nowhere, as far as is known.
     pub absent_packs: u64,
     /// How many snapshots there are.
     pub snapshots: u64,
@@ -90,6 +96,9 @@ pub struct VerifyRequest {
     /// Ids of snapshots; everything is checked if there are none.
     #[serde(default)]
     pub snapshots: Vec<String>,
+    /// Packs that only the store behind the daemon has are fetched and read too. Otherwise it is asked whether it has them.
+    #[serde(default)]
+    pub fetch: bool,
 }
 
 /// One line of the answer to a verification, as NDJSON. The last line is `done` or `error`.
@@ -119,6 +128,15 @@ pub enum VerifyEvent {
 pub struct VerifyReport {
     /// Snapshots of which every byte is as it was.
     pub good: Vec<String>,
+    /// Snapshots of which everything that is here is as it was, and of which packs that only the store has were not read.
+    #[serde(default)]
+    pub unread: Vec<String>,
+    /// Packs that were not read because only the store has them.
+    #[serde(default)]
+    pub remote_packs: u64,
+    /// Why the store could not be asked for all of these, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unanswered: Option<String>,
     /// Snapshots that cannot be resumed.
     pub hurt: Vec<String>,
     /// Packs that were read whole.
@@ -168,6 +186,9 @@ pub struct CollectRequest {
     /// Remove nothing, and say what would be removed.
     #[serde(default)]
     pub dry_run: bool,
+    /// The same on the store behind the daemon.
+    #[serde(default)]
+    pub remote: bool,
 }
 
 /// What a collection removed, or would remove.
@@ -182,7 +203,13 @@ pub struct Garbage {
     pub leftovers: u64,
     /// What they take.
     pub leftovers_freed: Bytes,
-    /// Packs that are needed and are not here.
+    /// Packs on the store behind the daemon that nobody needs, if those were asked for.
+    #[serde(default)]
+    pub remote_packs: u64,
+    /// What they take.
+    #[serde(default)]
+    pub remote_freed: Bytes,
+    /// Packs that are needed and are neither here nor, as far as is known, on the store.
     pub absent: Vec<AbsentPack>,
 }
 

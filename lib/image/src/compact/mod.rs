@@ -20,6 +20,14 @@ use crate::image::{Image, format, summary};
 use crate::pack::{NewPack, PackSource, write_pack};
 use crate::progress::Progress;
 
+/// The packs that [`compact`] would rewrite: it reads these and no others.
+#[must_use]
+pub fn packs_to_compact(image: &Image, keep: &BTreeSet<PackId>, policy: CompactionPolicy) -> Vec<PackId> {
+    let Some(index) = image.index() else { return Vec::new() };
+    let chosen = choose(&usage(&index.map, keep), policy);
+    chosen.iter().filter_map(|number| Some(index.map.packs.get(usize::from(*number))?.named.id)).collect()
+}
+
 /// Writes the pages that `image` needs of its packs (but those in `keep`) into one new pack, and an index that is the same
 /// but for their places, if the policy says so. Which packs are rewritten is up to the policy: a large one that is all
 /// needed is left alone for long. Every byte is checked on the way; what RAM the image restores does not change.

@@ -9,6 +9,8 @@ use dormouse_guest_mem::Bytes;
 use dormouse_image::publish::Staging;
 use dormouse_image::{CompactionPolicy, PackId, Progress, StoreOptions, WriteError};
 
+use dormouse_store::Pins;
+
 use super::swap;
 use crate::error::with_causes;
 use crate::host::Shared;
@@ -44,6 +46,9 @@ pub(super) fn compact(shared: &Arc<Shared>, id: &SnapshotId, stop: &AtomicBool) 
     let packs = shared.packs.packs();
     let _pins = packs.pin(stored.packs().iter().map(|pack| pack.id));
     let image = stored.image()?;
+    let keep = shared_by_all(shared);
+    let _fetched =
+        fetch(shared, &stored, &dormouse_image::packs_to_compact(&image, &keep, CompactionPolicy::default()))?;
     let staging = shared.folder.staging();
     let folder = Staging::create(&staging, &format!("compact-{id}"));
     let folder = folder.map_err(|e| Error::storage("create a folder in", &staging, &e))?;
@@ -56,7 +61,7 @@ pub(super) fn compact(shared: &Arc<Shared>, id: &SnapshotId, stop: &AtomicBool) 
     let made = dormouse_image::compact(
         &image,
         packs,
-        &shared_by_all(shared),
+        &keep,
         CompactionPolicy::default(),
         (staged.file(), &index),
         options,
@@ -75,6 +80,17 @@ pub(super) fn compact(shared: &Arc<Shared>, id: &SnapshotId, stop: &AtomicBool) 
     reached("index synced");
     let swapped = swap::swap(shared, &stored, &made, &index_path, stop)?;
     Ok(swapped.then(|| Outcome { packs_before: stored.packs().len(), packs_after: made.packs.len(), written }))
+}
+
+/// Gets those of the packs that are to be rewritten that only the remote has.
+fn fetch(shared: &Shared, stored: &Stored, chosen: &[PackId]) -> Result<Option<Pins>> {
+    let here = |id: &PackId| matches!(shared.packs.packs().len(id), Ok(Some(_)));
+    let absent = stored.packs().iter().filter(|pack| chosen.contains(&pack.id) && !here(&pack.id)).copied();
+    let absent: Vec<_> = absent.collect();
+    if absent.is_empty() {
+        return Ok(None);
+    }
+    tokio::runtime::Handle::current().block_on(shared.remote.fetch_packs(&stored.id, &absent))
 }
 
 /// The packs of templates: many snapshots need them, and go on needing them.

@@ -49,6 +49,8 @@ pub(super) fn swap(
         let manifest = Manifest { memory: memory.clone(), ..stored.manifest.clone() };
         manifest.write_into(&stored.dir).map_err(|e| Error::storage("write the manifest in", &stored.dir, &e))?;
         reached("manifest replaced");
+        // Before anybody can remove it: who removes it says so afterwards.
+        shared.remote.snapshot_is_there(&Stored { manifest, ..stored.clone() });
     }
     let old = Old {
         shared: Arc::downgrade(shared),

@@ -155,6 +155,7 @@ impl Owner {
             let vm = self.running_vm()?;
             return Err(call_off(&self.shared, &vm, agent, error).await);
         }
+        self.shared.remote.snapshot_is_there(&stored);
         self.end_vm().await.unwrap_or_else(|error| {
             tracing::error!(sandbox = %self.record.id, %error, "the VM of a paused sandbox could not be ended");
         });
@@ -228,6 +229,7 @@ impl Owner {
                 now: Timestamp::now(),
             },
         };
+        let _packs = self.shared.fetch(&stored).await?;
         let _one_of_few = self.shared.start_permit().await?;
         self.shared.clear_leftover(&self.record.id).await?;
         restore(&self.shared, &start).await

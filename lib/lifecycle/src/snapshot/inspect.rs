@@ -43,6 +43,7 @@ impl Stored {
             comparison: report.comparison,
             stillness: report.stillness,
             steps: report.steps,
+            remote: None,
         })
     }
 

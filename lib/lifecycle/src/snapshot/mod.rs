@@ -9,6 +9,7 @@ mod overlay;
 mod packs;
 mod parent;
 mod ram_cache;
+mod remote;
 mod report;
 mod restore;
 mod stored;
@@ -21,6 +22,8 @@ pub(crate) use overlay::{EarlyCopy, copy_disk};
 pub(crate) use packs::PackFolder;
 pub(crate) use parent::PARENT_INDEX;
 pub(crate) use ram_cache::RamCache;
+pub(crate) use remote::{Behind, Elsewhere};
+pub use remote::{RemoteFound, RemoteSetup};
 pub(crate) use restore::{Made, OVERLAY, Start, discard, free_port, restore};
 pub(crate) use stored::{Stored, allocated, remove_dir};
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! Which packs snapshots and running VMs need, so that no other is kept.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dormouse_image::PackRef;
-use dormouse_store::{ImagePacks, Packs, SnapshotName, StoreError};
+use dormouse_store::{ImagePacks, PackId, Packs, Pins, SnapshotName, StoreError};
 
 use super::needs::{ids, needs};
 use crate::SnapshotId;
@@ -17,6 +19,8 @@ pub(crate) struct PackFolder {
     packs: Packs,
     /// Held while it changes what a snapshot or a VM consists of, and while somebody who was not told looks at that.
     swapping: Arc<Mutex<()>>,
+    /// What living VMs were started from: neither this folder nor the remote may lose it, whatever becomes of its snapshot.
+    of_runs: Arc<Mutex<BTreeMap<String, Pins>>>,
 }
 
 impl PackFolder {
@@ -27,7 +31,7 @@ impl PackFolder {
         #[cfg(test)]
         let packs =
             Packs::open_with(root, Arc::new(ImagePacks), dormouse_store::Steps::telling(crate::steps::reached))?;
-        Ok(Self { packs, swapping: Arc::default() })
+        Ok(Self { packs, swapping: Arc::default(), of_runs: Arc::default() })
     }
 
     pub(crate) fn packs(&self) -> &Packs {
@@ -52,11 +56,13 @@ impl PackFolder {
     /// A VM is started in `run` from an image with these packs: its next image inherits from them.
     pub(crate) fn run_begins(&self, run: &Path, packs: &[PackRef]) {
         self.refer(&name_of_run(run), packs);
+        self.pin_for(run, packs.iter().map(|pack| pack.id));
     }
 
     /// A VM's folder is gone.
     pub(crate) fn run_is_gone(&self, run: &Path) {
         self.unrefer(&name_of_run(run));
+        drop(self.of_runs().remove(&name_of_run(run)));
         self.collect();
     }
 
@@ -76,6 +82,25 @@ impl PackFolder {
                 tracing::warn!(what, why, "it is not known which packs this needs, so none is removed");
             }
         }
+        self.pin_living(folder);
+    }
+
+    /// Pins what the VMs need that a former daemon left.
+    fn pin_living(&self, folder: &StateFolder) {
+        for run in fs::read_dir(folder.runs()).into_iter().flatten().flatten() {
+            let name = SnapshotName::try_from(name_of_run(&run.path())).ok();
+            self.pin_for(&run.path(), name.and_then(|name| self.packs.needed_by(&name)).unwrap_or_default());
+        }
+    }
+
+    fn pin_for(&self, run: &Path, packs: impl IntoIterator<Item = PackId>) {
+        let pins = self.packs.pin(packs);
+        // The former ones, if any, are let go only now.
+        drop(self.of_runs().insert(name_of_run(run), pins));
+    }
+
+    fn of_runs(&self) -> MutexGuard<'_, BTreeMap<String, Pins>> {
+        self.of_runs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn refer(&self, name: &str, packs: &[PackRef]) {

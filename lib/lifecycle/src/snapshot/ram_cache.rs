@@ -46,6 +46,11 @@ impl RamCache {
         unpacked
     }
 
+    /// Whether an image is unpacked.
+    pub(crate) fn has(&self, root: ImageRoot) -> bool {
+        self.file(root).exists()
+    }
+
     /// Forgets the RAM file of an image whose snapshot is removed.
     pub(crate) fn forget(&self, root: ImageRoot) {
         // It may never have been unpacked.

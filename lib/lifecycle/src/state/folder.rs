@@ -29,6 +29,9 @@ pub enum OpenError {
         /// What to do.
         hint: &'static str,
     },
+    /// The remote store will not work as it is described.
+    #[error("{0}")]
+    Remote(dormouse_store::remote::RemoteError),
     /// The folder cannot be read or written.
     #[error("state folder {}: {source}", path.display())]
     Io {
@@ -113,6 +116,11 @@ impl StateFolder {
 
     pub(crate) fn packs(&self) -> PathBuf {
         self.root.join("packs")
+    }
+
+    /// What is known about remotes.
+    pub(crate) fn uploaded(&self) -> PathBuf {
+        self.root.join("uploaded")
     }
 
     pub(crate) fn disk_indexes(&self) -> PathBuf {

@@ -10,6 +10,7 @@ use dormouse_store::Packs;
 
 use super::ObjectKind;
 use super::findings::{Faults, Object};
+use super::remote::Asking;
 use crate::compaction::Readers;
 use crate::error::with_causes;
 use crate::snapshot::{Stored, check_device_state};
@@ -21,7 +22,16 @@ pub(super) struct Reader<'a> {
     pub(super) folder: &'a StateFolder,
     pub(super) packs: &'a Packs,
     pub(super) readers: &'a Readers,
+    pub(super) remote: &'a Asking<'a>,
     pub(super) threads: usize,
+}
+
+/// What was found of a snapshot.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    pub(super) faults: Faults,
+    /// Packs were not read because only the remote has them.
+    pub(super) unread: bool,
 }
 
 /// Packs as they are found: to look at one is not to use it.
@@ -35,28 +45,30 @@ impl PackSource for Unused<'_> {
 
 impl Reader<'_> {
     /// What is wrong with the snapshot `id`. `None` when it is not there any more.
-    pub(super) fn faults(&self, id: &SnapshotId, progress: &dyn Progress) -> Result<Option<Faults>> {
+    pub(super) fn check(&self, id: &SnapshotId, progress: &dyn Progress) -> Result<Option<Checked>> {
         let _held = self.readers.hold(id);
         loop {
             let mut faults = Faults::default();
+            let found = |faults, unread| Ok(Some(Checked { faults, unread }));
             let dir = self.folder.snapshot(id);
             let stored = match self.manifest(id, &dir, &mut faults) {
                 Some(stored) => stored,
                 None if faults.is_empty() || !dir.exists() => return Ok(None),
-                None => return Ok(Some(faults)),
+                None => return found(faults, false),
             };
             // Before they are looked for: from here on nobody removes them.
             let _pins = self.packs.pin(stored.packs().iter().map(|pack| pack.id));
-            self.parts(&stored, &mut faults, progress)?;
+            let away = self.remote.look(stored.packs(), self.packs, &mut faults);
+            self.parts(&stored, &away.unread, &mut faults, progress)?;
             if faults.is_empty() {
-                return Ok(Some(faults));
+                return found(faults, !away.unread.is_empty());
             }
             // It may have been removed, or compacted, while it was read; then nothing was found out.
             match Manifest::read(&dir) {
-                Ok(now) if now.memory == stored.memory() => return Ok(Some(faults)),
+                Ok(now) if now.memory == stored.memory() => return found(faults, !away.unread.is_empty()),
                 Ok(_) => {}
                 Err(_) if !dir.join(FILE_NAME).exists() => return Ok(None),
-                Err(_) => return Ok(Some(faults)),
+                Err(_) => return found(faults, false),
             }
         }
     }
@@ -79,7 +91,8 @@ impl Reader<'_> {
         }
     }
 
-    fn parts(&self, stored: &Stored, faults: &mut Faults, progress: &dyn Progress) -> Result<()> {
+    /// Checks all but the packs that are `unread`.
+    fn parts(&self, stored: &Stored, unread: &[PackId], faults: &mut Faults, progress: &dyn Progress) -> Result<()> {
         let state = stored.device_state_file();
         if let Err(error) = check_device_state(stored) {
             faults.add(Object::new(ObjectKind::DeviceState, state), error.to_string());
@@ -108,16 +121,22 @@ impl Reader<'_> {
             .into_iter()
             .filter_map(|(slot, file, path)| Some(Disk { slot, file: file.as_ref()?, path: path.as_path() }))
             .collect();
-        self.ram(&image, &disks, faults, progress)
+        self.ram((&image, &disks), unread, faults, progress)
     }
 
-    fn ram(&self, image: &Image, disks: &[Disk<'_>], faults: &mut Faults, progress: &dyn Progress) -> Result<()> {
+    fn ram(
+        &self,
+        (image, disks): (&Image, &[Disk<'_>]),
+        unread: &[PackId],
+        faults: &mut Faults,
+        progress: &dyn Progress,
+    ) -> Result<()> {
         let told = Mutex::new(faults);
-        let tell = |error: dormouse_image::ReadError| {
+        let tell = |error: dormouse_image::ReadError| match &error {
             // A disk that is not there was told of already, as itself.
-            if !matches!(error, dormouse_image::ReadError::DiskMissing { .. }) {
-                told.lock().unwrap_or_else(PoisonError::into_inner).read(&error, self.packs.root());
-            }
+            dormouse_image::ReadError::DiskMissing { .. } => {}
+            dormouse_image::ReadError::Pack(gone) if unread.contains(&gone.pack) => {}
+            error => told.lock().unwrap_or_else(PoisonError::into_inner).read(error, self.packs.root()),
         };
         let checked = image.find_faults(&Unused(self.packs), disks, self.threads, &tell, progress);
         checked.map_err(|error| match error {

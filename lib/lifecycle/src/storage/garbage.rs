@@ -22,6 +22,7 @@ pub(super) fn collect(shared: &Shared, dry_run: bool) -> Result<Garbage> {
     garbage.absent = plan
         .absent
         .iter()
+        .filter(|(id, _)| !shared.remote.has(id))
         .map(|(id, needed_by)| (id.to_string(), needed_by.iter().map(ToString::to_string).collect()))
         .collect();
     if dry_run {

@@ -4,6 +4,7 @@ mod check;
 mod findings;
 mod garbage;
 mod model;
+mod remote;
 mod stats;
 #[cfg(test)]
 mod tests;
@@ -12,11 +13,12 @@ mod verify;
 use std::sync::Arc;
 
 pub use model::{
-    DamagedObject, Garbage, Needed, ObjectKind, RamTotals, StoreStats, Unreadable, VerifyReport, VerifyWatch,
+    DamagedObject, Garbage, Needed, ObjectKind, RamTotals, StoreStats, Unreadable, Verification, VerifyReport,
+    VerifyWatch,
 };
 
 use crate::host::blocking;
-use crate::{Host, Result, SnapshotId};
+use crate::{Host, Result};
 
 impl Host {
     /// What is kept, what it costs, and what it stands for.
@@ -29,12 +31,17 @@ impl Host {
     }
 
     /// Reads and checks every byte of these snapshots, or of all, while sandboxes run. Damage is told in the report and is no
-    /// error.
+    /// error. Of packs that only the remote has it is told whether it has them, unless they are to be fetched.
     ///
     /// # Errors
     /// [`Error::NoSnapshot`](crate::Error::NoSnapshot) for one that is named and not there,
     /// [`Error::Cancelled`](crate::Error::Cancelled), or what kept it from going on.
-    pub async fn verify_store(&self, wanted: Vec<SnapshotId>, watch: Arc<dyn VerifyWatch>) -> Result<VerifyReport> {
+    pub async fn verify_store(
+        &self,
+        wanted: impl Into<Verification>,
+        watch: Arc<dyn VerifyWatch>,
+    ) -> Result<VerifyReport> {
+        let wanted = wanted.into();
         // Each takes memory for decoded frames, and all of the disk's speed.
         let _one_at_a_time = self.shared.verifying.lock().await;
         let shared = Arc::clone(&self.shared);
@@ -49,5 +56,18 @@ impl Host {
         let _one_at_a_time = self.shared.collecting.lock().await;
         let shared = Arc::clone(&self.shared);
         blocking(move || garbage::collect(&shared, dry_run)).await
+    }
+
+    /// The same, and then on the remote, where only packs go that are older than
+    /// [`Limits::remote_garbage`](crate::Limits::remote_garbage). Only one daemon may do this on a remote.
+    ///
+    /// # Errors
+    /// As [`collect_garbage`](Self::collect_garbage); [`Error::Remote`](crate::Error::Remote) when there is no remote, or it does
+    /// not answer, or a record on it cannot be read.
+    pub async fn collect_remote_garbage(&self, dry_run: bool) -> Result<Garbage> {
+        let garbage = self.collect_garbage(dry_run).await?;
+        let collected = self.shared.remote.collect(self.shared.limits.remote_garbage, dry_run).await?;
+        let (remote_packs, remote_freed) = (collected.removed.len() as u64, collected.freed);
+        Ok(Garbage { remote_packs, remote_freed, ..garbage })
     }
 }

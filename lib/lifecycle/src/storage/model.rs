@@ -51,7 +51,11 @@ pub struct StoreStats {
     pub packs_on_disk: Bytes,
     /// By how many need them, ascending; those that nobody needs first, if there are any.
     pub needed: Vec<Needed>,
-    /// Packs that are needed and are not here.
+    /// Packs that are needed, are not here, and are on the remote, as far as is known.
+    pub remote_packs: u64,
+    /// What they take there.
+    pub remote_bytes: Bytes,
+    /// Packs that are needed and are nowhere, as far as is known.
     pub absent_packs: u64,
     /// How many snapshots there are.
     pub snapshots: u64,
@@ -114,11 +118,32 @@ pub struct DamagedObject {
     pub snapshots: Vec<SnapshotId>,
 }
 
+/// What is to be verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Verification {
+    /// These snapshots; everything if there are none.
+    pub snapshots: Vec<SnapshotId>,
+    /// Packs that only the remote has are fetched and read too. Otherwise the remote is asked whether it has them.
+    pub fetch: bool,
+}
+
+impl From<Vec<SnapshotId>> for Verification {
+    fn from(snapshots: Vec<SnapshotId>) -> Self {
+        Self { snapshots, fetch: false }
+    }
+}
+
 /// What a verification found.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VerifyReport {
     /// Snapshots of which every byte is as it was.
     pub good: Vec<SnapshotId>,
+    /// Snapshots of which everything that is here is as it was, and of which packs that only the remote has were not read.
+    pub unread: Vec<SnapshotId>,
+    /// Packs that were not read because only the remote has them.
+    pub remote_packs: u64,
+    /// Why the remote could not be asked for all of these, if so.
+    pub unanswered: Option<String>,
     /// Snapshots that cannot be resumed.
     pub hurt: Vec<SnapshotId>,
     /// Packs that were read whole.
@@ -138,7 +163,11 @@ pub struct Garbage {
     pub leftovers: u64,
     /// What they take.
     pub leftovers_freed: Bytes,
-    /// Packs that are needed and are not here, with those who need them.
+    /// Packs on the remote that no snapshot there or here needs, if they were to be collected.
+    pub remote_packs: u64,
+    /// What they take.
+    pub remote_freed: Bytes,
+    /// Packs that are needed and are neither here nor, as far as is known, on the remote, with those who need them.
     pub absent: Vec<(String, Vec<String>)>,
 }
 

@@ -1,8 +1,9 @@
 //! What the store holds and costs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dormouse_guest_mem::Bytes;
+use dormouse_store::PackId;
 
 use super::{Needed, RamTotals, StoreStats};
 use crate::host::Shared;
@@ -24,8 +25,11 @@ pub(super) fn stats(shared: &Shared) -> Result<StoreStats> {
         stats.packs_on_disk.0 += pack.len.0;
     }
     stats.needed = by_need.into_values().collect();
-    let here = |id| present.binary_search_by_key(id, |pack| pack.id).is_ok();
-    stats.absent_packs = needs.references.packs().filter(|id| !here(id)).count() as u64;
+    let here = |id: &PackId| present.binary_search_by_key(id, |pack| pack.id).is_ok();
+    let (there, nowhere): (BTreeSet<PackId>, BTreeSet<PackId>) =
+        needs.references.packs().copied().filter(|id| !here(id)).partition(|id| shared.remote.has(id));
+    (stats.remote_packs, stats.absent_packs) = (there.len() as u64, nowhere.len() as u64);
+    let mut lens = BTreeMap::new();
 
     let mut packs_each = Vec::new();
     for id in snapshots_in(&shared.folder)? {
@@ -33,12 +37,14 @@ pub(super) fn stats(shared: &Shared) -> Result<StoreStats> {
         let Ok(stored) = Stored::open(shared.folder.snapshot(&id), id) else { continue };
         stats.snapshots += 1;
         packs_each.push(stored.packs().len() as u64);
+        lens.extend(stored.packs().iter().filter(|pack| there.contains(&pack.id)).map(|pack| (pack.id, pack.len.0)));
         stats.ram.0 += stored.machine.ram.0;
         add(&mut stats.ram_by, &stored);
         stats.indexes.0 += stored.index_len().0;
         stats.device_states.0 += stored.device_state_len().0;
         stats.overlays.0 += crate::snapshot::allocated(&stored.overlay_file()).0;
     }
+    stats.remote_bytes = Bytes(lens.values().sum());
     let done = shared.compactor.done();
     (stats.compacted, stats.compacted_bytes, stats.compactions_failed) = (done.compacted, done.written, done.failed);
     stats.compactions_waiting = shared.compactor.waiting();

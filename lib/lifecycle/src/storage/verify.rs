@@ -6,16 +6,18 @@ use dormouse_guest_mem::Bytes;
 use dormouse_image::{DiskIndex, PackId, Progress, ReadError, check_pack};
 use dormouse_store::StoreError;
 
-use super::check::Reader;
+use super::check::{Checked, Reader};
 use super::findings::{Faults, Findings, Object};
-use super::{ObjectKind, VerifyReport, VerifyWatch};
+use super::remote::Asking;
+use super::{ObjectKind, Verification, VerifyReport, VerifyWatch};
 use crate::error::with_causes;
 use crate::host::Shared;
 use crate::snapshot::{Stored, snapshots_in};
 use crate::{Error, Result, SnapshotId};
 
 /// Checks these snapshots and what they are made of, or everything.
-pub(super) fn verify(shared: &Shared, wanted: Vec<SnapshotId>, watch: &dyn VerifyWatch) -> Result<VerifyReport> {
+pub(super) fn verify(shared: &Shared, wanted: Verification, watch: &dyn VerifyWatch) -> Result<VerifyReport> {
+    let Verification { snapshots: wanted, fetch } = wanted;
     let all = wanted.is_empty();
     if let Some(none) = wanted.iter().find(|id| !shared.folder.snapshot(id).exists()) {
         return Err(Error::NoSnapshot(none.clone()));
@@ -23,7 +25,9 @@ pub(super) fn verify(shared: &Shared, wanted: Vec<SnapshotId>, watch: &dyn Verif
     let ids = if all { all_snapshots(shared)? } else { wanted.into_iter().collect() };
     // Sandboxes that run have the other half.
     let threads = shared.limits.image_threads.div_ceil(2);
-    let reader = Reader { folder: &shared.folder, packs: shared.packs.packs(), readers: &shared.readers, threads };
+    let remote = &Asking::new(&shared.remote, fetch);
+    let (folder, packs_here, readers) = (&shared.folder, shared.packs.packs(), &shared.readers);
+    let reader = Reader { folder, packs: packs_here, readers, remote, threads };
     let mut report = VerifyReport::default();
     let root = shared.folder.root();
     let mut findings = Findings::new(watch, root);
@@ -33,11 +37,19 @@ pub(super) fn verify(shared: &Shared, wanted: Vec<SnapshotId>, watch: &dyn Verif
     disk_indexes(&reader, all, &ids, &mut findings, watch)?;
     for (id, n) in ids.iter().zip(1..) {
         watch.step(&format!("snapshot {id} ({n} of {})", ids.len()));
-        let Some(faults) = named(&reader, shared, id, watch)? else { continue };
-        if faults.is_empty() { &mut report.good } else { &mut report.hurt }.push(id.clone());
-        findings.add(faults, Some(id));
+        let Some(found) = named(&reader, shared, id, watch)? else { continue };
+        let list = match (found.faults.is_empty(), found.unread) {
+            (false, _) => &mut report.hurt,
+            (true, true) => &mut report.unread,
+            (true, false) => &mut report.good,
+        };
+        list.push(id.clone());
+        findings.add(found.faults, Some(id));
+        // What was fetched to be read need not stay.
+        shared.remote.trim();
     }
     report.damaged = findings.into_damaged();
+    remote.tell(&mut report);
     Ok(report)
 }
 
@@ -54,14 +66,14 @@ fn relied_on(shared: &Shared) -> impl Iterator<Item = SnapshotId> {
     templates.chain(kept).chain(shared.snapshots_of_sandboxes())
 }
 
-/// The faults of a snapshot; one that is not there is a fault if somebody still relies on it.
-fn named(reader: &Reader<'_>, shared: &Shared, id: &SnapshotId, watch: &dyn VerifyWatch) -> Result<Option<Faults>> {
-    let found = reader.faults(id, &Told { watch, done: 0, total: None })?;
+/// What is found of a snapshot; one that is not there is a fault if somebody still relies on it.
+fn named(reader: &Reader<'_>, shared: &Shared, id: &SnapshotId, watch: &dyn VerifyWatch) -> Result<Option<Checked>> {
+    let found = reader.check(id, &Told { watch, done: 0, total: None })?;
     if found.is_none() && relied_on(shared).any(|relied| relied == *id) {
         let manifest = shared.folder.snapshot(id).join(dormouse_image::manifest::FILE_NAME);
         let mut faults = Faults::default();
         faults.add(Object::new(ObjectKind::Manifest, manifest), "it is missing");
-        return Ok(Some(faults));
+        return Ok(Some(Checked { faults, unread: false }));
     }
     Ok(found)
 }

@@ -86,24 +86,25 @@ pub(crate) async fn build(
         progress.step("snapshot: unchanged");
         return Ok((record, Built::Unchanged));
     }
-    let snapshot = boot_and_snapshot(shared, &name, &request, &artifacts, &machine, &*progress).await?;
+    let stored = boot_and_snapshot(shared, &name, &request, &artifacts, &machine, &*progress).await?;
     let record = TemplateRecord {
         name,
         created: Timestamp::now(),
         machine,
         kernel_release: artifacts.kernel_release,
-        snapshot: snapshot.clone(),
+        snapshot: stored.id.clone(),
         inputs,
     };
     match shared.templates.publish(&shared.folder, record.clone()) {
         Ok(replaced) => {
+            shared.remote.snapshot_is_there(&stored);
             if let Some(old) = replaced {
                 shared.remove_snapshot(&old.snapshot);
             }
             Ok((record, Built::New))
         }
         Err(error) => {
-            shared.remove_snapshot(&snapshot);
+            shared.remove_snapshot(&stored.id);
             Err(error)
         }
     }
@@ -144,7 +145,7 @@ async fn boot_and_snapshot(
     artifacts: &Artifacts,
     machine: &Machine,
     progress: &dyn BuildProgress,
-) -> Result<SnapshotId> {
+) -> Result<Stored> {
     let id = SnapshotId::random().map_err(|e| Error::Build(e.to_string()))?;
     let run = shared.folder.runs().join(format!("build-{name}"));
     let made = Made::create(&run)?;
@@ -187,7 +188,7 @@ async fn boot_and_snapshot(
         other => other,
     };
     discard(&vm, &run).await;
-    outcome.map(|_| id)
+    outcome
 }
 
 async fn boot_vm(

@@ -1,5 +1,6 @@
-//! Pauses and resumes with a VMM that only pretends: what goes wrong here would take luck with a real guest.
+//! Pauses and resumes with a VMM that only pretends, or with none: what goes wrong here would take luck with a real guest.
 
 mod faults;
 mod ram_files;
+mod remote;
 mod world;

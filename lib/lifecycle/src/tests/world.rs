@@ -226,7 +226,13 @@ pub(super) struct World {
 impl World {
     pub(super) async fn new(folder: &Path, ram: Vec<u8>, state: State) -> Self {
         let limits = Limits { image_threads: 2, ..Limits::default() };
-        let options = Options { state: folder.to_owned(), vmm: Arc::new(FakeVmm), agent: "/nowhere".into(), limits };
+        let options = Options {
+            state: folder.to_owned(),
+            vmm: Arc::new(FakeVmm),
+            agent: "/nowhere".into(),
+            limits,
+            remote: None,
+        };
         let (host, _) = Host::open(options).await.unwrap();
         let folder = &host.shared.folder;
         std::fs::write(folder.artifacts().join("base.ext4"), [0; 4096]).unwrap();

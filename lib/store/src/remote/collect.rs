@@ -20,8 +20,12 @@ pub struct RemoteCollected {
 
 impl Shared {
     /// Removes packs that neither a record on the remote nor a snapshot on this machine needs and that were there before
-    /// `before`. Nothing is removed when a record cannot be read.
-    pub(super) async fn collect_remote(&self, before: SystemTime) -> Result<RemoteCollected, RemoteError> {
+    /// `before`, or only says which these are. Nothing is removed when a record cannot be read.
+    pub(super) async fn collect_remote(
+        &self,
+        before: SystemTime,
+        dry_run: bool,
+    ) -> Result<RemoteCollected, RemoteError> {
         let _writing = self.writing.lock().await;
         let before = before.duration_since(SystemTime::UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
         // Packs first: one that comes after the list is not looked at.
@@ -42,13 +46,16 @@ impl Shared {
             if !old || needed.contains(&id) || self.is_wanted(&id) {
                 continue;
             }
+            collected.removed.push(id);
+            collected.freed.0 = collected.freed.0.saturating_add(pack.size);
+            if dry_run {
+                continue;
+            }
             // From here on it is not believed to be there, so that whoever needs it from now on sends it again.
             let ledger = self.ledger.clone();
             blocking(move || ledger.remove_pack(&id)).await?;
             self.objects.delete(&pack.location).await?;
             self.steps.reached("remote pack gone");
-            collected.removed.push(id);
-            collected.freed.0 = collected.freed.0.saturating_add(pack.size);
         }
         Ok(collected)
     }

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use dormouse_guest_mem::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, Shared as SharedFuture, join_all};
+use serde::{Deserialize, Serialize};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
@@ -14,7 +15,7 @@ use super::download::blocking;
 use super::keys::Keys;
 use super::ledger::{Entry, Ledger, Progress};
 use super::objects::Objects;
-use super::queue::{Job, JobStatus};
+use super::queue::{Job, JobState, JobStatus};
 use super::snapshot::LocalSnapshot;
 use super::{RemoteCollected, RemoteError, RemoteLimits, RemoteSnapshot, Shared, Target};
 use crate::{PackId, Packs, Pins, SnapshotName, Steps};
@@ -37,6 +38,24 @@ pub struct RemoteOptions {
     pub cache: Option<Bytes>,
     /// Whom to tell about every step. For tests.
     pub steps: Steps,
+}
+
+/// How far a snapshot is on its way to the remote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UploadState {
+    /// It is not to go up, as far as is known.
+    NotWanted,
+    /// Others go first.
+    Waiting,
+    /// It is on its way.
+    Working,
+    /// It failed, and is tried again later.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+    /// All of it is there.
+    Done,
 }
 
 /// A remote, and the task that keeps it up to date. That ends with the last clone of this; what it had not come to is done
@@ -181,11 +200,53 @@ impl Remote {
             return Ok(pins);
         }
         join_all(missing.into_iter().map(|id| self.fetch(id))).await.into_iter().collect::<Result<(), _>>()?;
-        // What has come is pinned, so others go.
-        if let Err(error) = self.shared.make_room().await {
-            tracing::warn!(%error, "the folder of packs stays over its bound");
-        }
+        // What has come is pinned, so others go. Whoever waits for the packs does not wait for that.
+        self.trim();
         Ok(pins)
+    }
+
+    /// Says that the folder of packs may have come over its bound, or that packs may go that were pinned until now. It is
+    /// looked after in the background; with no bound this does nothing.
+    pub fn trim(&self) {
+        self.shared.want_trim();
+    }
+
+    /// Asks the remote once whether it can be worked with, and waits for `patience` at most.
+    ///
+    /// # Errors
+    /// `Unavailable` if it does not answer, or not now; anything else when it will not work without a change on either side.
+    pub async fn probe(&self, patience: Duration) -> Result<(), RemoteError> {
+        self.shared.objects.probe(&self.shared.keys.probe(), patience).await
+    }
+
+    /// How far a snapshot on this machine is on its way to the remote. Blocks on file I/O.
+    ///
+    /// # Errors
+    /// [`RemoteError::Local`].
+    pub fn upload_of(&self, snapshot: &LocalSnapshot) -> Result<UploadState, RemoteError> {
+        let Some(state) = self.shared.queue().upload(&snapshot.name) else {
+            return Ok(if self.shared.is_up(snapshot)? { UploadState::Done } else { UploadState::NotWanted });
+        };
+        Ok(match state {
+            JobState::Waiting => UploadState::Waiting,
+            JobState::Working => UploadState::Working,
+            JobState::Failed { reason } => UploadState::Failed { reason },
+        })
+    }
+
+    /// Whether the remote is known to have a pack. It is not asked.
+    #[must_use]
+    pub fn has_pack(&self, id: &PackId) -> bool {
+        self.shared.ledger.has_pack(id)
+    }
+
+    /// Asks the remote how long its copy of a pack is; None if it has none.
+    ///
+    /// # Errors
+    /// [`RemoteError`]
+    pub async fn pack_len(&self, id: &PackId) -> Result<Option<Bytes>, RemoteError> {
+        let objects = &self.shared.objects;
+        Ok(objects.len(&self.shared.keys.pack(id), &objects.limits.fetch).await?.map(Bytes))
     }
 
     /// The snapshots on the remote.
@@ -222,7 +283,15 @@ impl Remote {
     /// # Errors
     /// [`RemoteError`]; also when any record cannot be read, and then nothing is removed.
     pub async fn collect(&self, before: SystemTime) -> Result<RemoteCollected, RemoteError> {
-        self.shared.collect_remote(before).await
+        self.shared.collect_remote(before, false).await
+    }
+
+    /// What [`collect`](Self::collect) would remove.
+    ///
+    /// # Errors
+    /// As `collect`.
+    pub async fn collectable(&self, before: SystemTime) -> Result<RemoteCollected, RemoteError> {
+        self.shared.collect_remote(before, true).await
     }
 
     fn fetch(&self, id: PackId) -> Fetch {

@@ -41,6 +41,11 @@ impl Keys {
         self.prefix.clone().join("snapshots")
     }
 
+    /// Nothing is ever put there: a snapshot's objects lie deeper.
+    pub(super) fn probe(&self) -> Path {
+        self.snapshots().join("probe")
+    }
+
     pub(super) fn snapshot(&self, name: &SnapshotName) -> Path {
         self.snapshots().join(name.as_str())
     }

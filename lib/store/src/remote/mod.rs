@@ -38,7 +38,7 @@ use tokio::sync::{Semaphore, watch};
 
 pub use collect::RemoteCollected;
 pub use error::RemoteError;
-pub use handle::{Remote, RemoteOptions};
+pub use handle::{Remote, RemoteOptions, UploadState};
 pub use limits::{RemoteLimits, RetryPolicy};
 pub use queue::{JobState, JobStatus};
 pub use record::{Encoding, RemoteFile, RemoteSnapshot};

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use object_store::path::Path;
 use object_store::{Error, GetOptions, GetRange, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use super::connect::{Connected, connect};
 use super::limits::RetryPolicy;
@@ -131,6 +131,27 @@ impl Objects {
             Err(RemoteError::Absent { .. }) => Ok(Vec::new()),
             other => other,
         }
+    }
+
+    /// Asks once for `key`, under which nothing is, to see whether the remote answers.
+    pub(super) async fn probe(&self, key: &Path, patience: Duration) -> Result<(), RemoteError> {
+        let begun = Instant::now();
+        let fault = match timeout(patience, self.store().get_opts(key, GetOptions::default())).await {
+            Ok(Err(Error::NotFound { source, .. })) if !with_causes(&*source).contains("NoSuchBucket") => return Ok(()),
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => self.fault(key, error),
+            Err(_) => self.stalled(),
+        };
+        let (key, remote) = (key.to_string(), self.shown.to_string());
+        Err(match fault {
+            Fault::Passing(last) => {
+                RemoteError::Unavailable { key, remote, attempts: 1, elapsed: begun.elapsed(), last }
+            }
+            Fault::Lasting(RemoteError::Absent { .. }) => {
+                RemoteError::Refused { key, remote, reason: "there is no such bucket".to_owned() }
+            }
+            Fault::Lasting(error) => error,
+        })
     }
 
     /// Removes an object; that there is none is fine.

@@ -57,6 +57,8 @@ struct Entry {
 pub(super) struct Queue {
     jobs: BTreeMap<SnapshotName, Entry>,
     turns: u64,
+    /// How often somebody asked for the folder of packs to be brought within its bound, and how often that was done.
+    trims: (u64, u64),
 }
 
 /// Names a job that was taken.
@@ -122,9 +124,31 @@ impl Queue {
         }
     }
 
+    /// The folder of packs may be over its bound.
+    pub(super) fn want_trim(&mut self) {
+        self.trims.0 += 1;
+    }
+
+    /// Whether it is to be looked after, and what to say to [`trimmed`](Self::trimmed) then.
+    pub(super) fn trim(&self) -> Option<u64> {
+        let (wanted, done) = self.trims;
+        (wanted > done).then_some(wanted)
+    }
+
+    /// It was looked after, for all that asked until `asked`.
+    pub(super) fn trimmed(&mut self, asked: u64) {
+        self.trims.1 = asked;
+    }
+
+    /// How far the upload of a snapshot is; None when nothing is to be done for it.
+    pub(super) fn upload(&self, snapshot: &SnapshotName) -> Option<JobState> {
+        let entry = self.jobs.get(snapshot)?;
+        matches!(entry.job, Job::Upload(_)).then(|| entry.state.clone())
+    }
+
     /// Whether nothing waits and nothing is being done.
     pub(super) fn is_settled(&self) -> bool {
-        self.jobs.values().all(|entry| matches!(entry.state, JobState::Failed { .. }))
+        self.trim().is_none() && self.jobs.values().all(|entry| matches!(entry.state, JobState::Failed { .. }))
     }
 
     pub(super) fn status(&self) -> Vec<JobStatus> {

@@ -19,6 +19,13 @@ impl Shared {
                 (queue.take(Instant::now()), queue.due())
             };
             let Some((ticket, job)) = taken else {
+                let trim = self.queue().trim();
+                if let Some(asked) = trim {
+                    self.trim().await;
+                    self.queue().trimmed(asked);
+                    self.announce();
+                    continue;
+                }
                 let later = async {
                     match due {
                         Some(due) => sleep_until(due).await,
@@ -73,8 +80,24 @@ impl Shared {
             Job::Remove => self.take_away(&ticket.snapshot).await,
             Job::Upload(snapshot) => {
                 self.take_up(&snapshot, &|| self.queue().is_current(ticket)).await?;
-                self.make_room().await
+                self.want_trim();
+                Ok(())
             }
+        }
+    }
+
+    async fn trim(&self) {
+        let _writing = self.writing.lock().await;
+        if let Err(error) = self.make_room().await {
+            tracing::warn!(%error, "the folder of packs stays over its bound");
+        }
+    }
+
+    /// Lets the folder of packs be brought within its bound when nothing else is to be done.
+    pub(super) fn want_trim(&self) {
+        if self.cache.is_some() {
+            self.queue().want_trim();
+            self.announce();
         }
     }
 

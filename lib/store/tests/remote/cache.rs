@@ -5,11 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use dormouse_guest_mem::Bytes;
 use dormouse_store::PackId;
+use dormouse_store::remote::UploadState;
 use http::Method;
 
 use crate::rig::{Daemon, Machine, limits, pack_key, s3};
-use crate::server::{Fault, Server};
 use crate::support::{content, read};
+use dormouse_test_s3::{Fault, Server};
 
 fn here(daemon: &Daemon, ids: &[PackId]) -> Vec<bool> {
     ids.iter().map(|id| daemon.packs.len(id).unwrap().is_some()).collect()
@@ -92,8 +93,31 @@ async fn while_the_remote_does_not_answer_nothing_is_evicted() {
     let daemon = machine.start_with(s3(&server, ""), hasty, Some(Bytes(0)));
     let ids = put_all(&daemon, 2);
     // All of the snapshot goes up; only the questions before the eviction fail.
-    server.fail(&Method::HEAD, &["/packs/"], usize::MAX, Fault::Status(503));
-    daemon.remote.upload(daemon.snapshot("snap", ids.clone()));
-    assert_eq!(daemon.settled().await.len(), 1);
+    let asked = server.fail(&Method::HEAD, &["/packs/"], usize::MAX, Fault::Status(503));
+    let snapshot = daemon.snapshot("snap", ids.clone());
+    daemon.upload(&snapshot).await;
+    assert!(asked.left() < usize::MAX, "it was asked");
+    assert_eq!(here(&daemon, &ids), [true, true]);
+    assert_eq!(daemon.remote.upload_of(&snapshot).unwrap(), UploadState::Done, "it is there all the same");
+    // When it answers again, whoever says that packs may go makes them go.
+    asked.end();
+    daemon.remote.trim();
+    daemon.settled().await;
+    assert_eq!(here(&daemon, &ids), [false, false]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_fetched_does_not_wait_for_others_to_go() {
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    let machine = Machine::new();
+    let mut patient = limits();
+    patient.upload.total = Duration::from_secs(3600);
+    let daemon = machine.start_with(s3(&server, ""), patient, Some(Bytes(1000)));
+    let ids = put_all(&daemon, 2);
+    daemon.upload(&daemon.snapshot("snap", ids.clone())).await;
+    assert_eq!(here(&daemon, &ids), [false, true]);
+    server.fail(&Method::HEAD, &[&pack_key(&ids[1])], usize::MAX, Fault::Hang);
+    let _pins = crate::rig::bounded(daemon.remote.ensure([ids[0]])).await.unwrap();
     assert_eq!(here(&daemon, &ids), [true, true]);
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use dormouse_store::remote::RemoteError;
 
 use crate::rig::{Machine, pack_key, s3};
-use crate::server::Server;
 use crate::support::name;
+use dormouse_test_s3::Server;
 
 fn tomorrow() -> SystemTime {
     SystemTime::now() + Duration::from_secs(86_400)

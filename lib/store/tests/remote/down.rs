@@ -8,8 +8,8 @@ use http::Method;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::rig::{Daemon, INDEX, MANIFEST, Machine, OVERLAY, pack_key, s3};
-use crate::server::{Fault, Server};
 use crate::support::{content, files, id_of, name, read};
+use dormouse_test_s3::{Fault, Server};
 
 /// A remote with two packs and a snapshot that needs both.
 async fn filled(server: &Server) -> [PackId; 2] {

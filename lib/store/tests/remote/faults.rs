@@ -9,8 +9,8 @@ use futures_util::StreamExt;
 use http::Method;
 
 use crate::rig::{INDEX, Machine, bounded, limits, pack_key, s3, same_files};
-use crate::server::{Fault, Server};
 use crate::support::{content, files, name, read};
+use dormouse_test_s3::{Fault, Server};
 
 const ANY: [Fault; 5] = [Fault::Status(500), Fault::Status(503), Fault::Reset, Fault::DoneThenReset, Fault::Hang];
 /// Only what has a body can break in its middle.

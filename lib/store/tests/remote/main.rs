@@ -18,5 +18,4 @@ mod crash;
 mod down;
 mod faults;
 mod rig;
-mod server;
 mod up;

@@ -12,8 +12,8 @@ use dormouse_store::remote::{
 use dormouse_store::{PackId, Packs, Steps};
 use tempfile::TempDir;
 
-use crate::server::{BUCKET, KEY_ID, SECRET, Server};
 use crate::support::{self, Hashed, content, name};
+use dormouse_test_s3::{BUCKET, KEY_ID, SECRET, Server};
 
 pub(crate) const MANIFEST: &str = "manifest.json";
 pub(crate) const INDEX: &str = "memory.idx";

@@ -2,14 +2,15 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use dormouse_store::gc::References;
-use dormouse_store::remote::{RemoteError, Target};
+use dormouse_store::remote::{RemoteError, S3Target, Target};
 use http::Method;
 
 use crate::rig::{INDEX, MANIFEST, Machine, OVERLAY, bounded, limits, pack_key, s3, same_files};
-use crate::server::{Fault, Server};
 use crate::support::{content, name, read};
+use dormouse_test_s3::{Fault, Server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_machine_with_nothing_lists_and_fetches_what_went_up() {
@@ -335,4 +336,31 @@ async fn wrong_credentials_are_an_error_at_once_that_shows_no_secret() {
     assert!(matches!(error, RemoteError::Refused { .. }), "{error}");
     assert!(!format!("{error} {error:?} {:?}", daemon.remote).contains("wrong-but-secret"));
     assert_eq!(server.seen().len(), 1, "asking again does not help");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_remote_that_is_down_is_told_from_one_that_will_never_work() {
+    let bucket = tempfile::tempdir().unwrap();
+    let server = Server::start(bucket.path()).await;
+    let machine = Machine::new();
+    let probe = async |target: Target| {
+        let patience = Duration::from_secs(20);
+        bounded(machine.start(target).remote.probe(patience)).await
+    };
+    probe(s3(&server, "p")).await.unwrap();
+    probe(Target::Folder(machine.path().join("remote"))).await.unwrap();
+    server.fail(&Method::GET, &["/snapshots/probe"], 1, Fault::Status(503));
+    let error = probe(s3(&server, "p")).await.unwrap_err();
+    assert!(matches!(error, RemoteError::Unavailable { attempts: 1, .. }), "{error}");
+    let Target::S3(good) = s3(&server, "p") else { panic!("no bucket") };
+    let missing = Target::S3(S3Target { bucket: "other".into(), ..good.clone() });
+    let error = probe(missing).await.unwrap_err();
+    assert!(matches!(&error, RemoteError::Refused { reason, .. } if reason.contains("no such bucket")), "{error}");
+    let mut wrong = good.clone();
+    wrong.credentials.secret_access_key = "another".to_owned().into();
+    let error = probe(Target::S3(wrong)).await.unwrap_err();
+    assert!(matches!(error, RemoteError::Refused { .. }), "{error}");
+    let gone = S3Target { endpoint: Some("http://127.0.0.1:1".to_owned()), ..good };
+    let error = probe(Target::S3(gone)).await.unwrap_err();
+    assert!(matches!(error, RemoteError::Unavailable { .. }), "{error}");
 }

@@ -16,9 +16,12 @@ const AN_HOUR: Duration = Duration::from_secs(3600);
 /// More than all deadlines of a pause together; what takes longer hangs.
 const BOUND: Duration = Duration::from_secs(120);
 
+async fn options(state: &Path, limits: Limits) -> Options {
+    Options { state: state.to_owned(), vmm: vmm().await, agent: binary("dormouse-agent"), limits, remote: None }
+}
+
 async fn open(state: &Path, limits: Limits) -> Host {
-    let options = Options { state: state.to_owned(), vmm: vmm().await, agent: binary("dormouse-agent"), limits };
-    Host::open(options).await.unwrap().0
+    Host::open(options(state, limits).await).await.unwrap().0
 }
 
 fn entries(dir: PathBuf) -> usize {
@@ -458,13 +461,7 @@ impl Drop for SmallDisk {
 fn a_second_host_on_the_same_state_folder_is_refused() {
     block_on(async {
         host().await;
-        let options = Options {
-            state: state_dir(),
-            vmm: vmm().await,
-            agent: binary("dormouse-agent"),
-            limits: Limits::default(),
-        };
-        let refused = Host::open(options).await.err().unwrap();
+        let refused = Host::open(options(&state_dir(), Limits::default()).await).await.err().unwrap();
         assert!(refused.to_string().contains("another dormouse daemon"), "{refused}");
     });
 }

@@ -22,6 +22,7 @@ mod processes;
 mod reclaim;
 mod reclaim_bench;
 mod recovery;
+mod remote;
 mod round_trip;
 mod sdk;
 mod store;

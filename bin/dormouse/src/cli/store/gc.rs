@@ -17,6 +17,9 @@ pub(in crate::cli) struct GcArgs {
     /// Remove nothing, and say what would be removed
     #[arg(long)]
     dry_run: bool,
+    /// Also remove packs from the store behind the daemon that no snapshot needs and that are a day old; only one daemon may
+    #[arg(long)]
+    remote: bool,
     /// Print as JSON
     #[arg(long)]
     json: bool,
@@ -24,11 +27,15 @@ pub(in crate::cli) struct GcArgs {
 
 /// Runs it.
 pub(super) async fn run(args: &GcArgs, daemon: &Daemon) -> CommandResult {
-    let request = CollectRequest { dry_run: args.dry_run };
+    let request = CollectRequest { dry_run: args.dry_run, remote: args.remote };
     let asked = daemon.post::<Garbage>("/dormouse/v1/store/gc", &request);
     let (_, found) = progress::waiting("reading what is needed", asked).await?;
     for pack in &found.absent {
-        output::note(&format!("dormouse: pack {} is not here; {} need it", pack.id, pack.needed_by.join(", ")));
+        output::note(&format!(
+            "dormouse: pack {} is neither here nor on a store; {} need it",
+            pack.id,
+            pack.needed_by.join(", ")
+        ));
     }
     if args.json {
         output::json(&found)?;
@@ -43,5 +50,9 @@ pub(super) async fn run(args: &GcArgs, daemon: &Daemon) -> CommandResult {
         found.leftovers_freed,
         found.leftovers
     ))?;
+    if args.remote {
+        let (freed, packs) = (found.remote_freed, found.remote_packs);
+        output::print(&format!("{word} {freed} in {packs} pack(s) on the store\n"))?;
+    }
     Ok(ExitCode::SUCCESS)
 }

@@ -70,8 +70,11 @@ fn rest(found: &StoreStats) -> String {
         found.compacted,
         found.compacted_bytes
     );
+    if found.remote_packs > 0 {
+        text.push_str(&format!("only on the store     {} pack(s), {}\n", found.remote_packs, found.remote_bytes));
+    }
     if found.absent_packs > 0 {
-        text.push_str(&format!("packs not here        {}\n", found.absent_packs));
+        text.push_str(&format!("packs missing         {}\n", found.absent_packs));
     }
     text
 }

@@ -12,13 +12,17 @@ use crate::command_error::CommandResult;
 
 /// Read and check every byte of the store, or of some snapshots
 ///
-/// Sandboxes go on meanwhile. The exit code is 1 when something is damaged. Ctrl-C ends it; nothing is ever changed.
+/// Sandboxes go on meanwhile. The exit code is 1 when something is damaged. Ctrl-C ends it; nothing is ever changed. Of packs
+/// that only the store behind the daemon has, it is asked whether it has them; --fetch reads them too.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  dormouse store verify\n  dormouse store verify base s4o")]
 pub(in crate::cli) struct VerifyArgs {
     /// Snapshots, or sandboxes or templates that have one [default: everything]
     #[arg(value_name = "ID|SNAPSHOT")]
     what: Vec<String>,
+    /// Fetch packs that only the store has, and read them
+    #[arg(long)]
+    fetch: bool,
     /// Print the report as JSON
     #[arg(long)]
     json: bool,
@@ -26,7 +30,7 @@ pub(in crate::cli) struct VerifyArgs {
 
 /// Runs it.
 pub(super) async fn run(args: &VerifyArgs, daemon: &Daemon) -> CommandResult {
-    let mut request = VerifyRequest::default();
+    let mut request = VerifyRequest { fetch: args.fetch, ..VerifyRequest::default() };
     for text in &args.what {
         request.snapshots.push(select::snapshot(daemon, text).await?);
     }
@@ -35,7 +39,8 @@ pub(super) async fn run(args: &VerifyArgs, daemon: &Daemon) -> CommandResult {
         true => output::json(&report)?,
         false => output::print(&told(&report))?,
     }
-    Ok(if report.damaged.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    let unfinished = args.fetch && report.unanswered.is_some();
+    Ok(if report.damaged.is_empty() && !unfinished { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
 async fn follow(daemon: &Daemon, request: &VerifyRequest) -> CommandResult<VerifyReport> {
@@ -68,6 +73,16 @@ fn told(report: &VerifyReport) -> String {
         "{good} snapshot(s) good, {hurt} hurt; {damaged} damaged part(s); {} pack(s) read whole\n",
         report.packs
     ));
+    if !report.unread.is_empty() {
+        text.push_str(&format!(
+            "{} snapshot(s) good as far as they are here; {} pack(s) of them are only on the store and were not read\n",
+            report.unread.len(),
+            report.remote_packs
+        ));
+    }
+    if let Some(reason) = &report.unanswered {
+        text.push_str(&format!("the store could not be asked for all of these: {reason}\n"));
+    }
     text
 }
 
@@ -104,9 +119,14 @@ mod tests {
             hurt: vec!["s1".into(), "s2".into()],
             packs: 4,
             damaged: vec![object],
+            unread: vec!["s4".into()],
+            remote_packs: 3,
+            unanswered: Some("it hangs".into()),
         };
         let expected = "pack packs/ab/abc.pack: flipped\n  hurts s1\n  hurts s2\n\
-                        1 snapshot(s) good, 2 hurt; 1 damaged part(s); 4 pack(s) read whole\n";
+                        1 snapshot(s) good, 2 hurt; 1 damaged part(s); 4 pack(s) read whole\n\
+                        1 snapshot(s) good as far as they are here; 3 pack(s) of them are only on the store and were not read\n\
+                        the store could not be asked for all of these: it hangs\n";
         assert_eq!(told(&report), expected);
     }
 }

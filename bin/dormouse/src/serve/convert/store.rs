@@ -12,6 +12,8 @@ pub(crate) fn stats(found: host::StoreStats) -> own::StoreStats {
         packs: found.packs,
         packs_on_disk: found.packs_on_disk,
         needed: found.needed.into_iter().map(needed).collect(),
+        remote_packs: found.remote_packs,
+        remote_bytes: found.remote_bytes,
         absent_packs: found.absent_packs,
         snapshots: found.snapshots,
         packs_per_snapshot_median: found.packs_per_snapshot_median,
@@ -34,6 +36,9 @@ pub(crate) fn report(found: host::VerifyReport) -> own::VerifyReport {
     let text = |ids: Vec<host::SnapshotId>| ids.into_iter().map(String::from).collect();
     own::VerifyReport {
         good: text(found.good),
+        unread: text(found.unread),
+        remote_packs: found.remote_packs,
+        unanswered: found.unanswered,
         hurt: text(found.hurt),
         packs: found.packs,
         damaged: found.damaged.into_iter().map(damaged).collect(),
@@ -65,6 +70,8 @@ pub(crate) fn garbage(found: host::Garbage) -> own::Garbage {
         packs_freed: found.packs_freed,
         leftovers: found.leftovers,
         leftovers_freed: found.leftovers_freed,
+        remote_packs: found.remote_packs,
+        remote_freed: found.remote_freed,
         absent: found.absent.into_iter().map(|(id, needed_by)| own::AbsentPack { id, needed_by }).collect(),
     }
 }

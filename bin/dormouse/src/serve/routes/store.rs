@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use axum::Json;
 use axum::extract::State;
 use dormouse_api_types::own::{CollectRequest, Garbage, StoreStats, VerifyEvent, VerifyRequest};
-use dormouse_lifecycle::{DamagedObject, VerifyWatch};
+use dormouse_lifecycle::{DamagedObject, Verification, VerifyWatch};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::ndjson;
@@ -26,7 +26,11 @@ pub(crate) async fn collect(
     State(backend): State<Backend>,
     JsonBody(body): JsonBody<CollectRequest>,
 ) -> Answer<Json<Garbage>> {
-    Ok(Json(convert::garbage(backend.collect_garbage(body.dry_run).await?)))
+    let found = match body.remote {
+        true => backend.collect_remote_garbage(body.dry_run).await?,
+        false => backend.collect_garbage(body.dry_run).await?,
+    };
+    Ok(Json(convert::garbage(found)))
 }
 
 /// `POST /dormouse/v1/store/verify`: until done, or until the client goes away.
@@ -34,7 +38,8 @@ pub(crate) async fn verify(
     State(backend): State<Backend>,
     JsonBody(body): JsonBody<VerifyRequest>,
 ) -> Answer<ndjson::Lines> {
-    let wanted = body.snapshots.iter().map(|id| snapshot_id(id)).collect::<Answer<Vec<_>>>()?;
+    let snapshots = body.snapshots.iter().map(|id| snapshot_id(id)).collect::<Answer<Vec<_>>>()?;
+    let wanted = Verification { snapshots, fetch: body.fetch };
     let (events, lines) = unbounded_channel();
     let unwanted = Arc::new(AtomicBool::new(false));
     let watch =

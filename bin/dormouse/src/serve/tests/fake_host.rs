@@ -11,7 +11,7 @@ use dormouse_guest_mem::Bytes;
 use dormouse_lifecycle::{
     BuildProgress, BuildRequest, Built, Connected, DamagedObject, Endpoint, Error, Garbage, Inspection, NewSandbox,
     ObjectKind, OnTimeout, PauseOptions, Phase, RamMap, Result, SandboxId, SandboxInfo, Secret, SnapshotId,
-    SnapshotInfo, StoreStats, TemplateInfo, TemplateName, VerifyReport, VerifyWatch,
+    SnapshotInfo, StoreStats, TemplateInfo, TemplateName, Verification, VerifyReport, VerifyWatch,
 };
 
 use crate::serve::sandboxes::Sandboxes;
@@ -206,7 +206,8 @@ impl Sandboxes for FakeHost {
     }
 
     /// Finds one thing damaged; of everything it never comes to an end.
-    async fn verify_store(&self, wanted: Vec<SnapshotId>, watch: Arc<dyn VerifyWatch>) -> Result<VerifyReport> {
+    async fn verify_store(&self, wanted: Verification, watch: Arc<dyn VerifyWatch>) -> Result<VerifyReport> {
+        let Verification { snapshots: wanted, fetch } = wanted;
         watch.step("packs");
         let snapshots = vec![SNAPSHOT.parse().unwrap()];
         let damaged =
@@ -220,13 +221,21 @@ impl Sandboxes for FakeHost {
             self.build_cancelled.store(true, Ordering::SeqCst);
             return Err(Error::Cancelled);
         }
-        Ok(VerifyReport { hurt: wanted, damaged: vec![damaged], ..VerifyReport::default() })
+        let unread = if fetch { Vec::new() } else { vec![SNAPSHOT.parse().unwrap()] };
+        Ok(VerifyReport { hurt: wanted, unread, damaged: vec![damaged], ..VerifyReport::default() })
     }
 
     async fn collect_garbage(&self, dry_run: bool) -> Result<Garbage> {
         match dry_run {
             true => Ok(Garbage { packs: 1, packs_freed: Bytes(5), ..Garbage::default() }),
             false => Err(Error::CannotCollect { what: "snapshots/x".into(), why: "damaged".into(), more: 1 }),
+        }
+    }
+
+    async fn collect_remote_garbage(&self, dry_run: bool) -> Result<Garbage> {
+        match dry_run {
+            true => Ok(Garbage { remote_packs: 2, remote_freed: Bytes(6), ..Garbage::default() }),
+            false => Err(Error::Remote { reason: "the daemon has none".into() }),
         }
     }
 }

@@ -24,8 +24,10 @@ async fn a_verification_tells_what_is_damaged_and_ends_with_a_report() {
     let damaged = json!({"kind": "index", "path": "snapshots/x", "reason": "flipped", "snapshots": [SNAPSHOT]});
     assert_eq!(lines[0], json!({"step": "packs"}));
     assert_eq!(lines[1], json!({"damaged": damaged}));
-    let done = json!({"good": [], "hurt": [SNAPSHOT], "packs": 0, "damaged": [damaged]});
+    let done = json!({"good": [], "unread": [SNAPSHOT], "hurt": [SNAPSHOT], "packs": 0, "remotePacks": 0, "damaged": [damaged]});
     assert_eq!(*lines.last().unwrap(), json!({"done": done}));
+    let answer = server.ask("POST", VERIFY, &json!({"snapshots": [SNAPSHOT], "fetch": true}).to_string()).await;
+    assert!(String::from_utf8(answer.body).unwrap().contains(r#""unread":[]"#), "the wish to fetch is passed on");
 }
 
 #[tokio::test]
@@ -66,6 +68,9 @@ async fn statistics_and_collections_have_their_bodies_and_what_cannot_be_read_is
     assert_eq!(server.ask("GET", "/dormouse/v1/store", "").await.json()["packs"], 7);
     let would = server.ask("POST", "/dormouse/v1/store/gc", r#"{"dryRun":true}"#).await.json();
     assert_eq!((would["packs"].as_u64(), would["packsFreed"].as_u64()), (Some(1), Some(5)));
+    let would = server.ask("POST", "/dormouse/v1/store/gc", r#"{"dryRun":true,"remote":true}"#).await.json();
+    assert_eq!((would["remotePacks"].as_u64(), would["remoteFreed"].as_u64()), (Some(2), Some(6)));
+    assert_eq!(server.ask("POST", "/dormouse/v1/store/gc", r#"{"remote":true}"#).await.status, 502);
     let refused = server.ask("POST", "/dormouse/v1/store/gc", "{}").await;
     assert_eq!(refused.status, 409);
     let said = refused.json()["message"].as_str().unwrap().to_owned();

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use dormouse_guest_mem::{Bytes, GuestAddr, PAGE_SIZE, PageIndex, PageSet, RamLayout, RamRegion, RamSource};
@@ -18,7 +19,7 @@ use crate::snapshot::parent::{self, ParentImage};
 use crate::snapshot::report::Steps;
 use crate::snapshot::stored::{Draft, OVERLAY};
 use crate::state::{self, Machine, SnapshotRecord, TemplateRecord};
-use crate::{Host, Introspection, Limits, Options, SandboxId, Secret, SnapshotId};
+use crate::{Host, Introspection, Limits, Options, RemoteSetup, SandboxId, Secret, SnapshotId};
 
 /// RAM of every guest.
 pub(crate) const PAGES: u32 = 1024;
@@ -26,6 +27,8 @@ pub(crate) const PAGES: u32 = 1024;
 pub(crate) const ON_BASE: Range<u32> = 100..140;
 /// Pages that lie on the overlay disk, from its first block on.
 pub(crate) const ON_OVERLAY: Range<u32> = 150..170;
+/// What is on a remote and younger is not collected.
+pub(crate) const YOUNG: Duration = Duration::from_secs(3600);
 const BLOCKS: u32 = 64;
 const BASE_DISK: &str = "disks/base.ext4";
 
@@ -127,8 +130,14 @@ pub(crate) fn ram_of(host: &Host, id: &SnapshotId) -> Vec<u8> {
 
 /// A host on the folder, as a daemon opens it.
 pub(crate) async fn open(dir: &Path) -> Host {
-    let limits = Limits { image_threads: 2, ..Limits::default() };
-    let options = Options { state: dir.to_owned(), vmm: Arc::new(NoVmm), agent: PathBuf::from("/nowhere"), limits };
+    open_with(dir, None).await
+}
+
+/// The same with a remote.
+pub(crate) async fn open_with(dir: &Path, remote: Option<RemoteSetup>) -> Host {
+    let limits = Limits { image_threads: 2, remote_garbage: YOUNG, ..Limits::default() };
+    let (state, agent) = (dir.to_owned(), PathBuf::from("/nowhere"));
+    let options = Options { state, vmm: Arc::new(NoVmm), agent, limits, remote };
     Host::open(options).await.unwrap().0
 }
 

@@ -1,4 +1,11 @@
-//! An S3 server that can be told to misbehave.
+//! An S3 server for tests, in their own process, that can be told to misbehave.
+#![forbid(unsafe_code)]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::missing_panics_doc,
+    reason = "this crate is test support: what goes wrong ends the test"
+)]
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -19,13 +26,20 @@ use s3s::service::{S3Service, S3ServiceBuilder};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
-pub(crate) const BUCKET: &str = "bucket";
-pub(crate) const KEY_ID: &str = "key-id";
-pub(crate) const SECRET: &str = "key-that-nobody-sees";
+/// The one bucket.
+pub const BUCKET: &str = "bucket";
+/// Names the key that requests are signed with.
+pub const KEY_ID: &str = "key-id";
+/// The key.
+pub const SECRET: &str = "key-that-nobody-sees";
+
+const NO_SUCH_BUCKET: &[u8] = b"<Error><Code>NoSuchBucket</Code><Message>there is no such bucket</Message></Error>";
 
 /// What goes wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fault {
+pub enum Fault {
+    /// Nothing; it only counts.
+    None,
     /// It is answered with this status at once.
     Status(u16),
     /// It is never answered.
@@ -55,16 +69,17 @@ struct Rule {
 
 /// A fault that was asked for.
 #[derive(Clone, Debug)]
-pub(crate) struct Asked(Arc<AtomicUsize>);
+pub struct Asked(Arc<AtomicUsize>);
 
 impl Asked {
     /// How often it has not happened yet.
-    pub(crate) fn left(&self) -> usize {
+    #[must_use]
+    pub fn left(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 
     /// It happens no more.
-    pub(crate) fn end(&self) {
+    pub fn end(&self) {
         self.0.store(0, Ordering::Relaxed);
     }
 }
@@ -75,8 +90,11 @@ struct State {
     seen: Vec<String>,
 }
 
-pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
+/// The server. It ends with this.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
     root: PathBuf,
     state: Arc<Mutex<State>>,
     accepting: AbortHandle,
@@ -86,7 +104,7 @@ type Body = StreamBody<BoxStream<'static, Result<Frame<Bytes>, std::io::Error>>>
 
 impl Server {
     /// Serves the empty bucket [`BUCKET`], whose objects are files below `root`.
-    pub(crate) async fn start(root: &Path) -> Self {
+    pub async fn start(root: &Path) -> Self {
         std::fs::create_dir(root.join(BUCKET)).unwrap();
         let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root).unwrap());
         builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
@@ -99,7 +117,7 @@ impl Server {
     }
 
     /// Lets the next `times` requests go wrong that have this method and contain these texts in their URI.
-    pub(crate) fn fail(&self, method: &Method, parts_of_uri: &[&str], times: usize, fault: Fault) -> Asked {
+    pub fn fail(&self, method: &Method, parts_of_uri: &[&str], times: usize, fault: Fault) -> Asked {
         let left = Arc::new(AtomicUsize::new(times));
         let parts_of_uri = parts_of_uri.iter().map(|part| (*part).to_owned()).collect();
         let rule = Rule { method: method.clone(), parts_of_uri, fault, left: Arc::clone(&left) };
@@ -108,20 +126,34 @@ impl Server {
     }
 
     /// The requests until now, as `METHOD /uri range`, and forgets them.
-    pub(crate) fn seen(&self) -> Vec<String> {
+    pub fn seen(&self) -> Vec<String> {
         std::mem::take(&mut self.state.lock().unwrap().seen)
     }
 
     /// The file of an object.
-    pub(crate) fn file(&self, key: &str) -> PathBuf {
+    #[must_use]
+    pub fn file(&self, key: &str) -> PathBuf {
         self.root.join(BUCKET).join(key)
     }
 
     /// Keys of all objects.
-    pub(crate) fn keys(&self) -> Vec<String> {
-        let mut keys = crate::support::files(&self.root.join(BUCKET));
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        let bucket = self.root.join(BUCKET);
+        let (mut keys, mut open) = (Vec::new(), vec![bucket.clone()]);
+        while let Some(dir) = open.pop() {
+            // A folder may go while it is looked at.
+            for path in std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()) {
+                if path.is_dir() {
+                    open.push(path);
+                } else {
+                    keys.push(path.strip_prefix(&bucket).unwrap().to_str().unwrap().to_owned());
+                }
+            }
+        }
         // What the server keeps for itself.
         keys.retain(|key| !key.split('/').any(|part| part.starts_with('.')));
+        keys.sort();
         keys
     }
 }
@@ -175,6 +207,11 @@ async fn answer(
         }
         Some(Fault::Hang) => std::future::pending().await,
         Some(Fault::Reset) => return Err(reset()),
+        // The server below would say that there is no such object.
+        _ if !is_in_bucket(request.uri().path()) => {
+            let body = stream::once(async { Ok(Frame::data(Bytes::from_static(NO_SUCH_BUCKET))) });
+            return Ok(Response::builder().status(404).body(StreamBody::new(body.boxed())).unwrap());
+        }
         _ => {}
     }
     let (mut head, body) =
@@ -198,6 +235,10 @@ async fn answer(
         _ => stream::iter([Ok(body)]).boxed(),
     };
     Ok(Response::from_parts(head, StreamBody::new(frames.map(|bytes| bytes.map(Frame::data)).boxed())))
+}
+
+fn is_in_bucket(path: &str) -> bool {
+    path.strip_prefix('/').and_then(|path| path.split('/').next()) == Some(BUCKET)
 }
 
 fn trickle(body: Bytes) -> BoxStream<'static, Result<Bytes, std::io::Error>> {
