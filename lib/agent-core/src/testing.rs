@@ -8,7 +8,7 @@ use futures_util::{Stream, stream};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::files;
-pub use crate::server::ask;
+pub use crate::server::Requests;
 use crate::{boot, identity, ports, snapshot};
 
 /// `bytes` as they come over a connection: `size` at a time.

@@ -24,4 +24,4 @@ pub(crate) use event_stream::{event_stream, keepalive};
 pub use listener::{listen, serve};
 pub(crate) use quality::weighed;
 #[cfg(feature = "testing")]
-pub use testing::ask;
+pub use testing::Requests;
