@@ -20,6 +20,9 @@ use kernel::NotingKernel;
 /// Descriptors that each process may open.
 pub(crate) const OPEN_FILES: u64 = 300;
 
+/// For tests with as many watchers as there may be: a user may have only twice that many (fs.inotify.max_user_instances).
+pub(crate) static MANY_WATCHERS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 pub(crate) struct TestAgent {
     pub(crate) address: SocketAddr,
     pub(crate) home: PathBuf,

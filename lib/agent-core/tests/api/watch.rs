@@ -8,7 +8,7 @@ use dormouse_agent_proto::filesystem::{
     CreateWatcherRequest, EventType, FilesystemEvent, GetWatcherEventsRequest, RemoveWatcherRequest,
 };
 
-use crate::support::{TestAgent, agent, agent_with};
+use crate::support::{MANY_WATCHERS, TestAgent, agent, agent_with};
 
 async fn create(agent: &TestAgent, request: CreateWatcherRequest) -> Result<String, ErrorCode> {
     match agent.rpc.filesystem.create_watcher(request).await {
@@ -207,6 +207,7 @@ async fn more_events_than_are_kept_are_an_error_and_not_a_gap() {
 
 #[tokio::test]
 async fn there_are_64_watchers_at_most_and_removed_ones_make_room() {
+    let _alone = MANY_WATCHERS.lock().await;
     let agent = agent().await;
     let mut ids = Vec::new();
     for _ in 0..64 {

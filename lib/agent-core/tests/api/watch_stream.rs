@@ -7,7 +7,7 @@ use dormouse_agent_proto::client::CallOptions;
 use dormouse_agent_proto::filesystem::{CreateWatcherRequest, WatchDirRequest, WatchDirResponse};
 use dormouse_agent_proto::proto::filesystem::__buffa::oneof::watch_dir_response::Event;
 
-use crate::support::{TestAgent, agent, eventually};
+use crate::support::{MANY_WATCHERS, TestAgent, agent, eventually};
 use crate::watch::word;
 
 fn home(recursive: bool) -> WatchDirRequest {
@@ -78,6 +78,7 @@ async fn room_for_one(agent: &TestAgent) -> bool {
 
 #[tokio::test]
 async fn a_client_that_goes_away_takes_its_watch_along() {
+    let _alone = MANY_WATCHERS.lock().await;
     let agent = agent().await;
     for _ in 0..63 {
         assert!(room_for_one(&agent).await);
