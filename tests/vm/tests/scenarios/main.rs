@@ -18,6 +18,7 @@ mod daemon;
 mod faults;
 mod free_pages;
 mod lies;
+mod paired;
 mod processes;
 mod reclaim;
 mod reclaim_bench;
