@@ -101,6 +101,20 @@ fn a_later_version_is_refused_as_such_whatever_else_the_file_holds() {
 }
 
 #[test]
+fn what_is_no_image_or_has_features_that_are_not_known_is_told_apart_from_damage() {
+    let (_dir, path) = copied_fixture();
+    let intact = std::fs::read(&path).unwrap();
+    let with = |at: usize, byte: u8| {
+        let mut changed = intact.clone();
+        changed[at] = byte;
+        std::fs::write(&path, changed).unwrap();
+        ImageReader::open(&path, None).err().unwrap()
+    };
+    assert!(matches!(with(0, b'D'), ReadError::NotAnImage { .. }));
+    assert!(matches!(with(12, 2), ReadError::UnknownFlags { flags: 2, .. }));
+}
+
+#[test]
 fn an_image_that_changes_after_it_was_opened_fails_when_it_is_read() {
     let (_dir, path) = copied_fixture();
     let image = ImageReader::open(&path, None).unwrap();

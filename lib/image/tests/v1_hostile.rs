@@ -28,6 +28,7 @@ struct Crafted {
     ram_len: u64,
     page_size: u32,
     frame_pages: u32,
+    header_reserved: u8,
     regions: Vec<[u64; 3]>,
     runs: Vec<(u32, u8, u8, u16)>,
     frames: Vec<Frame>,
@@ -42,6 +43,7 @@ impl Crafted {
             ram_len: 4 * PAGE,
             page_size: 4096,
             frame_pages: 2,
+            header_reserved: 0,
             regions: vec![[0, 0, 4 * PAGE]],
             runs: vec![(1, 1, 0, 0), (2, 3, 4, 0), (1, 2, 1, 0)],
             frames: vec![Frame { offset: 64, stored_len: 8192, pages: 2, encoding: 1, reserved: 0 }],
@@ -55,7 +57,8 @@ impl Crafted {
         let mut image =
             [&b"dormimg\0"[..], &1u32.to_le_bytes(), &0u32.to_le_bytes(), &self.ram_len.to_le_bytes()].concat();
         image.extend([self.page_size.to_le_bytes(), self.frame_pages.to_le_bytes()].concat());
-        image.extend([0; 32]);
+        image.extend([0; 31]);
+        image.push(self.header_reserved);
         image.extend(&self.stored);
         let index_offset = image.len() as u64;
         let lens = [self.regions.len() as u32, self.runs.len() as u32, self.frames.len() as u32, 0];
@@ -131,6 +134,16 @@ fn frame_tables_that_do_not_fit_the_file_are_refused() {
     assert_eq!(frame(|f| (f.encoding, f.stored_len) = (2, 0)), bad, "empty");
     assert_eq!(frame(|f| (f.encoding, f.stored_len) = (2, u32::MAX)), bad, "longer than its pages");
     assert_eq!(frame(|f| f.reserved = 1), Some(Damage::Reserved));
+    let stored = |encoding, len| {
+        damage(|c| {
+            (c.frames[0].encoding, c.frames[0].stored_len) = (encoding, len);
+            c.stored = vec![1; len as usize];
+        })
+    };
+    assert_eq!(stored(1, 8192), None);
+    assert_eq!(stored(1, 8191), bad, "raw but shorter than its pages, without a gap");
+    assert_eq!(stored(2, 8192), bad, "compressed but not shorter than its pages");
+    assert_eq!(stored(3, 100), bad, "an encoding of a later version");
     let one = |offset| Frame { offset, stored_len: 4096, pages: 1, encoding: 1, reserved: 0 };
     assert_eq!(damage(|c| c.frames = vec![one(64), one(64)]), bad, "overlap");
     assert_eq!(damage(|c| c.frames = vec![one(4160), one(64)]), bad, "unsorted");
@@ -151,6 +164,7 @@ fn headers_and_counts_that_lie_are_refused_before_anything_is_allocated() {
     assert_eq!(damage(|c| c.page_size = 8192), Some(Damage::Header));
     assert_eq!(damage(|c| c.frame_pages = 0), Some(Damage::Header));
     assert_eq!(damage(|c| c.frame_pages = 4097), Some(Damage::Header));
+    assert_eq!(damage(|c| c.header_reserved = 1), Some(Damage::Reserved));
     for at in 0..3 {
         let mut counts = [1, 3, 1, 0];
         counts[at] = u32::MAX;

@@ -30,7 +30,7 @@ pub(crate) fn content_len(header: &[u8; HEADER]) -> Result<u32, &'static str> {
 
 /// Reads the note's content.
 pub(crate) fn read(ram: &mut Ram<'_>, location: NoteLocation) -> Result<Vec<u8>, SurveyError> {
-    if location.len > NoteLocation::MAX_LEN || location.addr.checked_add(location.len).is_none() {
+    if location.len > NoteLocation::MAX_LEN {
         return Err(SurveyError::NoteOutsideRam { location });
     }
     let mut header = [0u8; HEADER];
