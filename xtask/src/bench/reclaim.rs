@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 /// Runs the scenario, which prints the figures beside what is wanted.
 pub(crate) fn run() -> anyhow::Result<()> {
     let status = Command::new(env!("CARGO"))
-        .args(["test", "--quiet", "--release", "--locked", "--package", "dormouse-vm-tests", "--"])
+        .args(["test", "--quiet", "--release", "--locked", "--workspace", "--test", "scenarios", "--"])
         .args(["--ignored", "--exact", "--nocapture", "reclaim_bench::the_cost_for_a_busy_guest"])
         .current_dir(crate::root())
         .status()

@@ -144,6 +144,33 @@ fn a_fork_takes_its_copies_away_again() {
 }
 
 #[test]
+fn a_snapshot_that_nobody_was_told_of_does_not_stay() {
+    block_on(async {
+        let fresh = FreshState::new("ctrl-c-snapshot").await;
+        let daemon = Daemon::start(fresh.path()).await;
+        let id = daemon.ok(&["create", "--timeout", "1h"]).await;
+        daemon.ok(&["exec", &id, "--", "sh", "-c", "head -c 60M /dev/urandom > /dev/shm/note"]).await;
+        let sum = daemon.ok(&["exec", &id, "--", "sha256sum", "/dev/shm/note"]).await;
+        for after_ms in [20, 200, 500] {
+            let mut create = daemon.spawn(&["snapshot", "create", &id]);
+            tokio::time::sleep(Duration::from_millis(after_ms)).await;
+            interrupt(&create);
+            let told = create.wait().await.unwrap().success();
+            println!("interrupted after {after_ms} ms: {}", if told { "it was done" } else { "it was given up" });
+            if told {
+                let made: Value = serde_json::from_str(&daemon.ok(&["snapshot", "ls", "--json"]).await).unwrap();
+                daemon.ok(&["snapshot", "rm", made[0]["id"].as_str().unwrap()]).await;
+            }
+            // The daemon notices that its caller is gone, and is then done with the snapshot.
+            only(&daemon, fresh.path(), &[&id]).await;
+            wait_until(async || entries(fresh.path(), "snapshots") == 1 && entries(fresh.path(), "kept") == 0).await;
+            assert_eq!(daemon.ok(&["exec", &id, "--", "sha256sum", "/dev/shm/note"]).await, sum);
+        }
+        daemon.ok(&["rm", &id]).await;
+    });
+}
+
+#[test]
 fn a_command_in_a_sandbox_ends_and_the_sandbox_stays() {
     block_on(async {
         let fresh = FreshState::new("ctrl-c-exec").await;
