@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use dormouse_vm_tests::{Daemon, FreshState, binary, block_on, processes_of, qemus_of};
@@ -16,6 +16,12 @@ fn interrupt(child: &Child) {
     if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw) {
         kill_process(pid, Signal::INT).unwrap();
     }
+}
+
+/// How a command that was interrupted ended. One that never does would hang the scenario.
+async fn ended(child: &mut Child) -> ExitStatus {
+    let ended = tokio::time::timeout(Duration::from_secs(120), child.wait()).await;
+    ended.expect("an interrupted command does not end").unwrap()
 }
 
 async fn wait_until(mut so: impl AsyncFnMut() -> bool) {
@@ -63,7 +69,7 @@ fn commands_that_make_something_take_it_away_again() {
         some_vm_runs(fresh.path()).await;
         tokio::time::sleep(Duration::from_secs(2)).await;
         interrupt(&run);
-        assert!(!run.wait().await.unwrap().success());
+        assert!(!ended(&mut run).await.success());
         // At once, not when the lease of its sandbox has run out.
         assert_eq!(daemon.ok(&["ls", "--json"]).await, "[]");
         only(&daemon, fresh.path(), &[]).await;
@@ -71,21 +77,21 @@ fn commands_that_make_something_take_it_away_again() {
         let mut create = daemon.spawn(&["create"]);
         some_vm_runs(fresh.path()).await;
         interrupt(&create);
-        create.wait().await.unwrap();
+        ended(&mut create).await;
         only(&daemon, fresh.path(), &[]).await;
 
         let packages = async || !processes_of(fresh.path(), "mmdebstrap").is_empty();
         let mut build = daemon.spawn(&["template", "build", "other", "--package", "hello"]);
         wait_until(packages).await;
         interrupt(&build);
-        assert!(!build.wait().await.unwrap().success());
+        assert!(!ended(&mut build).await.success());
         wait_until(async || !packages().await).await;
         only(&daemon, fresh.path(), &[]).await;
 
         let mut build = daemon.spawn(&["template", "build", "other", "--ram", "512M"]);
         some_vm_runs(fresh.path()).await;
         interrupt(&build);
-        assert!(!build.wait().await.unwrap().success());
+        assert!(!ended(&mut build).await.success());
         only(&daemon, fresh.path(), &[]).await;
         let templates = daemon.ok(&["template", "ls"]).await;
         assert!(!templates.contains("other"), "{templates}");
@@ -106,7 +112,7 @@ fn a_pause_or_resume_is_done_or_not_begun() {
             let mut child = daemon.spawn(&[command, &id]);
             tokio::time::sleep(Duration::from_millis(after_ms)).await;
             interrupt(&child);
-            child.wait().await.unwrap();
+            ended(&mut child).await;
             only(&daemon, fresh.path(), &[&id]).await;
             let found = daemon.phase(&id).await;
             println!("{command} interrupted after {after_ms} ms: {found}");
@@ -135,7 +141,7 @@ fn a_fork_takes_its_copies_away_again() {
         let mut fork = daemon.spawn(&["fork", "-n", "6", &id]);
         wait_until(async || qemus_of(fresh.path()).len() >= 2).await;
         interrupt(&fork);
-        assert!(!fork.wait().await.unwrap().success());
+        assert!(!ended(&mut fork).await.success());
         only(&daemon, fresh.path(), &[&id]).await;
         assert_eq!(daemon.phase(&id).await, "paused");
         daemon.ok(&["resume", &id]).await;
@@ -155,7 +161,7 @@ fn a_snapshot_that_nobody_was_told_of_does_not_stay() {
             let mut create = daemon.spawn(&["snapshot", "create", &id]);
             tokio::time::sleep(Duration::from_millis(after_ms)).await;
             interrupt(&create);
-            let told = create.wait().await.unwrap().success();
+            let told = ended(&mut create).await.success();
             println!("interrupted after {after_ms} ms: {}", if told { "it was done" } else { "it was given up" });
             if told {
                 let made: Value = serde_json::from_str(&daemon.ok(&["snapshot", "ls", "--json"]).await).unwrap();
@@ -181,7 +187,7 @@ fn a_command_in_a_sandbox_ends_and_the_sandbox_stays() {
         let mut exec = daemon.spawn(&["exec", &id, "--", "sleep", "601"]);
         wait_until(async || runs("^sleep 601").await).await;
         interrupt(&exec);
-        assert_eq!(exec.wait().await.unwrap().code(), Some(128 + 15), "the command was asked to stop");
+        assert_eq!(ended(&mut exec).await.code(), Some(128 + 15), "the command was asked to stop");
         assert!(!runs("^sleep 601").await);
 
         // One that does not listen is killed by the second.
@@ -192,7 +198,7 @@ fn a_command_in_a_sandbox_ends_and_the_sandbox_stays() {
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert!(exec.try_wait().unwrap().is_none(), "it goes on");
         interrupt(&exec);
-        assert_eq!(exec.wait().await.unwrap().code(), Some(128 + 9));
+        assert_eq!(ended(&mut exec).await.code(), Some(128 + 9));
         wait_until(async || !runs("^sleep 602").await).await;
         only(&daemon, fresh.path(), &[&id]).await;
         daemon.ok(&["rm", &id]).await;
@@ -217,7 +223,7 @@ fn a_copy_leaves_no_part_of_a_file() {
         let there = async || daemon.cli(&["exec", &id, "--", "test", "-s", "/home/user/up"]).await.code == Some(0);
         wait_until(there).await;
         interrupt(&up);
-        assert!(!up.wait().await.unwrap().success());
+        assert!(!ended(&mut up).await.success());
         wait_until(async || !there().await).await;
         assert_eq!(daemon.ok(&["exec", &id, "--", "ls", "/home/user"]).await, "", "a part is left in the sandbox");
 
@@ -226,7 +232,7 @@ fn a_copy_leaves_no_part_of_a_file() {
         let mut down = daemon.spawn(&["cp", &format!("{id}:/home/user/down"), target.to_str().unwrap()]);
         wait_until(async || fs::read_dir(local.path()).unwrap().count() > 1).await;
         interrupt(&down);
-        down.wait().await.unwrap();
+        ended(&mut down).await;
         assert_eq!(fs::read_dir(local.path()).unwrap().count(), 1, "only the pipe");
         daemon.ok(&["rm", &id]).await;
     });
@@ -260,7 +266,7 @@ fn ctrl_c_in_a_shell_goes_to_what_runs_in_it() {
         let mut shown = String::new();
         output.read_to_string(&mut shown).await.unwrap();
         assert!(shown.contains("still 42 here"), "{shown}");
-        assert_eq!(shell.wait().await.unwrap().code(), Some(5), "the shell's exit code: {shown}");
+        assert_eq!(ended(&mut shell).await.code(), Some(5), "the shell's exit code: {shown}");
         wait_until(async || !runs("^/bin/bash -i -l").await).await;
         only(&daemon, fresh.path(), &[&id]).await;
         daemon.ok(&["rm", &id]).await;
