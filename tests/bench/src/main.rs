@@ -5,6 +5,7 @@
 
 mod block_hashes;
 mod census;
+mod codecs;
 mod cost;
 mod figures;
 mod lab;

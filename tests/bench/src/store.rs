@@ -12,9 +12,10 @@ use dormouse_guest_mem::{Bytes, PageIndex, RamLayout, RamSource};
 use dormouse_image::{
     Capture, DirPacks, Disk, DiskContent, DiskIndex, DiskSlot, Image, PackId, PageKind, Parent, StoreOptions, account,
 };
-use dormouse_introspect::{NoteLocation, Request, survey};
+use dormouse_introspect::{ClassMap, NoteLocation, Request, survey};
 use dormouse_vmm::{PausedRam, Vm};
 
+use crate::codecs::{Known, Trial};
 use crate::cost::{Baseline, Cost};
 
 /// Threads of a pause: the machines that figures are compared on have two cores.
@@ -39,6 +40,7 @@ pub(crate) struct Stored {
     /// What the overlay disk takes, of which every snapshot has a whole one.
     pub(crate) overlay: Bytes,
     kinds: Vec<PageKind>,
+    classes: ClassMap,
 }
 
 /// How a pause went.
@@ -48,12 +50,22 @@ pub(crate) struct Pause {
     pub(crate) cost: Cost,
     /// Work on RAM, one step after the other.
     pub(crate) steps: Vec<(&'static str, Duration)>,
+    /// What is new since the parent, and what it takes by each way of compressing it.
+    pub(crate) codecs: (Bytes, Vec<Trial>),
 }
 
 impl Stored {
     /// How the image holds a page.
     pub(crate) fn kind(&self, page: PageIndex) -> Option<PageKind> {
         self.kinds.get(page.0 as usize).copied()
+    }
+
+    /// The pages that are in packs, by class and then by address: nearly the order of a pack.
+    fn data_pages(&self) -> Vec<PageIndex> {
+        let data = (0..).map(PageIndex).zip(&self.kinds).filter(|(_, kind)| **kind == PageKind::Data);
+        let mut pages: Vec<_> = data.map(|(page, _)| page).collect();
+        pages.sort_by_key(|page| (self.classes.get(*page) as u8, *page));
+        pages
     }
 
     /// What it adds to the store for RAM and device state, index counted.
@@ -91,7 +103,7 @@ impl Store {
     }
 
     /// Does with a paused VM what a pause does: the page structures, the overlay's blocks, accounting, compression, device
-    /// state. Afterwards the image is checked, which is not counted.
+    /// state. Afterwards the image is checked and other ways of compressing are tried, which is not counted.
     pub(crate) fn pause(&self, name: &str, vm: &dyn Vm, parent: &Stored) -> anyhow::Result<Pause> {
         let writable = vm.spec().disks.iter().find(|disk| !disk.read_only).context("no overlay disk")?;
         let (baseline, mut steps) = (Baseline::now()?, Steps::start());
@@ -107,7 +119,9 @@ impl Store {
         stored.device_state = self.device_state(name, vm)?;
         stored.overlay = Bytes(fs::metadata(&writable.file)?.blocks() * 512);
         self.verify(&stored, &writable.file)?;
-        Ok(Pause { stored, cost, steps: steps.done })
+        let started = ram.restored().context("the VM was not restored")?.file;
+        let codecs = Known::of(started, &parent.data_pages())?.try_all(&*ram, &stored.data_pages())?;
+        Ok(Pause { stored, cost, steps: steps.done, codecs })
     }
 
     fn store(&self, name: &str, subject: &Subject<'_>, steps: &mut Steps) -> anyhow::Result<Stored> {
@@ -153,6 +167,7 @@ impl Store {
             device_state: Bytes(0),
             overlay: Bytes(0),
             kinds,
+            classes: found.classes,
         })
     }
 

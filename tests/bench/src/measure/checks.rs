@@ -5,6 +5,7 @@ use std::time::Duration;
 use dormouse_guest_mem::Bytes;
 
 use super::stop::Stop;
+use crate::codecs::Trial;
 use crate::figures::{Check, Value, percent};
 use crate::portion::Portion;
 use crate::store::{Pause, Stored};
@@ -65,6 +66,18 @@ pub(super) fn costs(stop: &Stop, ram: Bytes) -> Vec<Check> {
         Check::at_most("memory of the process, above what it had", Value::Size(cost.growth), most),
         Check::plain("memory of the process at most (VmHWM)", Value::Size(cost.peak)),
     ]
+}
+
+/// What the pages that are new since the parent take by each way of compressing them.
+pub(super) fn codecs(stop: &Stop) -> Vec<Check> {
+    let (raw, trials) = &stop.pause.codecs;
+    let mut all = vec![Check::plain("pages that the parent has not", Value::Size(*raw))];
+    for Trial { name, stored, encode, decode } in trials {
+        all.push(Check::plain(format!("the same by {name}"), Value::Size(*stored)));
+        all.push(Check::plain(format!("CPU time of {name}, to compress"), Value::Millis(encode.as_secs_f64() * 1e3)));
+        all.push(Check::plain(format!("CPU time of {name}, to decompress"), Value::Millis(decode.as_secs_f64() * 1e3)));
+    }
+    all
 }
 
 /// The steps of a pause in one line.

@@ -35,6 +35,7 @@ pub(super) async fn measure(lab: &Arc<Lab>, workload: Workload, other_guests: bo
     });
     all.extend(checks::sizes(&stop));
     all.extend(checks::costs(&stop, ram));
+    all.extend(checks::codecs(&stop));
     all.extend(checkpoint);
     let methods = stop.methods(Some(dropped), super::other_methods(workload, ram, other_guests).await?);
     let notes = vec![checks::steps(&stop.pause), while_stopped];
