@@ -46,3 +46,39 @@ fn zombies_do_not_pile_up() {
         host().await.kill(&info.id).await.unwrap();
     });
 }
+
+/// Holds two connections and says how they ended: one to an address that the agent does not know as its guest's, which is as good as
+/// another machine, and one within the guest.
+const CALLER: &str = r#"
+import errno, socket
+def connected(source, target):
+    server = socket.create_server(target)
+    client = socket.create_connection(target, source_address=source)
+    return client, server.accept()[0]
+outside, far_end = connected(('10.0.2.15', 0), ('10.9.9.1', 7000))
+inside, near_end = connected(('127.0.0.1', 0), ('127.0.0.1', 7001))
+open('/run/connected', 'w').close()
+try:
+    outcome = str(outside.recv(1))
+except OSError as e:
+    outcome = errno.errorcode[e.errno]
+near_end.send(b'alive')
+with open('/run/outcome', 'w') as f: f.write(outcome + ' ' + inside.recv(5).decode())
+"#;
+
+#[test]
+fn a_connection_to_outside_that_a_snapshot_caught_ends_at_the_restore_and_one_within_the_guest_lives() {
+    block_on(async {
+        let (info, guest) = sandbox().await;
+        let wait_for =
+            |file: &str| format!("for i in $(seq 200); do [ -e {file} ] && break; sleep 0.1; done; cat {file}");
+        guest.sh(&format!("ip addr add 10.9.9.1/32 dev lo; cat > /run/caller.py <<'END'\n{CALLER}\nEND")).await;
+        guest.sh(&format!("setsid python3 /run/caller.py >/run/said 2>&1 & {}", wait_for("/run/connected"))).await;
+        let host = host().await;
+        host.pause(&info.id, PauseOptions::default()).await.unwrap();
+        host.connect(&info.id, Duration::from_secs(600)).await.unwrap();
+        let guest = Guest::of(host, &info.id).await;
+        assert_eq!(guest.sh(&wait_for("/run/outcome")).await, "ECONNABORTED alive");
+        host.kill(&info.id).await.unwrap();
+    });
+}
