@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::support::{Ran, TestAgent, agent, agent_with, by_pid, live, shell};
+use crate::support::{Ran, TestAgent, agent, agent_with, by_pid, live, shell, stretched};
 
 /// How a client begins: the preface, and settings without any.
 const BEGIN: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
@@ -36,7 +36,7 @@ async fn closes(mut stream: TcpStream) {
         let mut some = [0; 4096];
         while stream.read(&mut some).await.is_ok_and(|count| count > 0) {}
     };
-    timeout(PATIENCE, reading).await.expect("the agent closes the connection");
+    timeout(stretched(PATIENCE), reading).await.expect("the agent closes the connection");
 }
 
 #[tokio::test]
@@ -70,7 +70,10 @@ async fn a_stream_over_http2_is_cut_off_by_a_snapshot_and_ends_with_an_error() {
         while stream.message().await?.is_some() {}
         Ok::<_, connectrpc::ConnectError>(())
     };
-    timeout(PATIENCE, rest).await.expect("the stream hangs").expect_err("it ended as if nothing was missing");
+    timeout(stretched(PATIENCE), rest)
+        .await
+        .expect("the stream hangs")
+        .expect_err("it ended as if nothing was missing");
     let refused = client.list(ListRequest::default()).await.unwrap_err();
     assert_eq!(refused.code, ErrorCode::Unavailable);
     assert_eq!(agent.post("/snapshot/abort", "").await.status, 204);
@@ -111,7 +114,7 @@ async fn what_a_connection_of_http2_may_cost_is_bounded() {
     let agent = agent().await;
     let mut stream = TcpStream::connect(agent.address).await.unwrap();
     stream.write_all(BEGIN).await.unwrap();
-    let (kind, _, settings) = timeout(PATIENCE, frame(&mut stream)).await.unwrap();
+    let (kind, _, settings) = timeout(stretched(PATIENCE), frame(&mut stream)).await.unwrap();
     assert_eq!(kind, 4, "settings come first");
     let setting = |wanted: u16| {
         let mut each = settings.chunks(6).map(|one| (u16::from_be_bytes([one[0], one[1]]), &one[2..]));
@@ -122,7 +125,7 @@ async fn what_a_connection_of_http2_may_cost_is_bounded() {
     assert!(setting(5).is_none_or(|frame| frame <= 64 << 10), "of a frame: {settings:?}");
     // A window for the whole connection opens at 65535 and grows by what is told.
     let mut window = 65_535;
-    while let (kind, 0, content) = timeout(PATIENCE, frame(&mut stream)).await.unwrap() {
+    while let (kind, 0, content) = timeout(stretched(PATIENCE), frame(&mut stream)).await.unwrap() {
         if kind == 8 {
             window += u32::from_be_bytes(content.try_into().unwrap());
         } else if kind == 4 {

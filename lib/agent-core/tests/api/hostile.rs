@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{TestAgent, agent, agent_with, eventually};
+use crate::support::{TestAgent, agent, agent_with, eventually, stretched};
 use crate::wire::frame;
 
 /// The agent answers and works, for a client that behaves.
@@ -16,7 +16,7 @@ async fn lives(agent: &TestAgent) {
         assert_eq!(agent.get("/health").await.status, 204);
         assert_eq!(agent.sh("echo works").await.stdout, "works\n");
     };
-    tokio::time::timeout(Duration::from_secs(30), answering).await.expect("the agent answers others");
+    tokio::time::timeout(stretched(Duration::from_secs(30)), answering).await.expect("the agent answers others");
 }
 
 /// A connection on which `bytes` were sent.
@@ -33,7 +33,7 @@ async fn answer(agent: &TestAgent, bytes: &[u8]) -> String {
     let _ = stream.shutdown().await;
     let mut answer = Vec::new();
     let reading = stream.read_to_end(&mut answer);
-    let _ = tokio::time::timeout(Duration::from_secs(30), reading).await.expect("an end");
+    let _ = tokio::time::timeout(stretched(Duration::from_secs(30)), reading).await.expect("an end");
     String::from_utf8_lossy(&answer).into_owned()
 }
 

@@ -8,7 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::support::{TestAgent, agent_at, eventually};
+use crate::support::{TestAgent, agent_at, eventually, stretched};
 
 fn guest(last: u8) -> IpAddr {
     IpAddr::from([127, 0, 1, last])
@@ -55,7 +55,7 @@ async fn events(agent: &TestAgent) -> Lines<BufReader<TcpStream>> {
     BufReader::new(stream).lines()
 }
 
-/// Reads on until an event for which `wanted` holds, at most 10 s.
+/// Reads on until an event for which `wanted` holds, at most 10 s, stretched.
 async fn until(lines: &mut Lines<BufReader<TcpStream>>, wanted: impl Fn(&serde_json::Value) -> bool) {
     let reading = async {
         while let Some(line) = lines.next_line().await.unwrap() {
@@ -66,7 +66,7 @@ async fn until(lines: &mut Lines<BufReader<TcpStream>>, wanted: impl Fn(&serde_j
         }
         panic!("the stream ended");
     };
-    tokio::time::timeout(Duration::from_secs(10), reading).await.expect("in time");
+    tokio::time::timeout(stretched(Duration::from_secs(10)), reading).await.expect("in time");
 }
 
 async fn is_listed_with_its_owner_and_reached(last: u8, server_at: &str) {
@@ -156,7 +156,8 @@ async fn nothing_is_forwarded_while_a_snapshot_is_prepared() {
     let mut open = TcpStream::connect(at).await.unwrap();
     open.read_exact(&mut [0; 5]).await.unwrap();
     assert_eq!(agent.post("/snapshot/prepare", "").await.status, 204);
-    let ended = tokio::time::timeout(Duration::from_secs(10), open.read(&mut [0; 1])).await.expect("it ends");
+    let ended =
+        tokio::time::timeout(stretched(Duration::from_secs(10)), open.read(&mut [0; 1])).await.expect("it ends");
     assert!(matches!(ended, Ok(0) | Err(_)));
     assert!(TcpStream::connect(at).await.is_err());
     assert_eq!(agent.get("/ports").await.status, 503);

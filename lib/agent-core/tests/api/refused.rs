@@ -6,7 +6,7 @@ use dormouse_agent_core::Durations;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{TestAgent, agent_with, eventually};
+use crate::support::{TestAgent, agent_with, eventually, stretched};
 
 const PIECE: &[u8] = b"8\r\n{\"a\":12}\r\n";
 
@@ -18,7 +18,7 @@ async fn patient() -> TestAgent {
 async fn sent_late(agent: &TestAgent, head: &str, piece: &[u8], end: &[u8]) -> TcpStream {
     let mut stream = TcpStream::connect(agent.address).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
-    let answered = tokio::time::timeout(Duration::from_secs(10), stream.peek(&mut [0])).await;
+    let answered = tokio::time::timeout(stretched(Duration::from_secs(10)), stream.peek(&mut [0])).await;
     answered.unwrap_or_else(|_| panic!("no answer to {head:?}")).unwrap();
     for n in 0..30 {
         stream.write_all(piece).await.unwrap_or_else(|error| panic!("piece {n} after {head:?}: {error}"));

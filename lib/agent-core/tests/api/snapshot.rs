@@ -9,7 +9,7 @@ use dormouse_agent_proto::process::{CloseStdinRequest, ConnectRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::support::{TestAgent, agent, agent_with, by_tag, eventually, live, shell};
+use crate::support::{TestAgent, agent, agent_with, by_tag, eventually, live, shell, stretched};
 
 /// How many prepares ended so.
 async fn prepares(agent: &TestAgent, how: &str) -> u64 {
@@ -245,7 +245,8 @@ async fn prepare_closes_idle_connections_but_not_the_callers() {
     let report: PrepareReport = serde_json::from_str(told.split_once("\r\n\r\n").unwrap().1).unwrap();
     assert_eq!(outcome(&report, "connections"), Some(StepOutcome::Ok), "none of them had to be cut off");
     for stream in [&mut idle, &mut silent, &mut half] {
-        let closed = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut answer)).await.expect("closed");
+        let closed =
+            tokio::time::timeout(stretched(Duration::from_secs(10)), stream.read(&mut answer)).await.expect("closed");
         assert_eq!(closed.unwrap(), 0);
     }
     own.write_all(b"POST /snapshot/abort HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").await.unwrap();
@@ -259,7 +260,8 @@ async fn a_new_life_cuts_off_who_came_between_prepare_and_init() {
     prepare(&agent, "").await;
     let mut between = idle_connection(&agent).await;
     assert_eq!(agent.post("/init", r#"{"generation":1}"#).await.status, 204);
-    let closed = tokio::time::timeout(Duration::from_secs(10), between.read(&mut [0; 1])).await.expect("closed");
+    let closed =
+        tokio::time::timeout(stretched(Duration::from_secs(10)), between.read(&mut [0; 1])).await.expect("closed");
     assert!(matches!(closed, Ok(0) | Err(_)));
     let mut kept = idle_connection(&agent).await;
     assert_eq!(agent.post("/init", r#"{"generation":1}"#).await.status, 204);
@@ -277,7 +279,7 @@ async fn a_stream_that_is_open_at_a_snapshot_ends_with_an_error_and_its_process_
     assert!(stream.message().await.unwrap().is_some());
     let report = prepare(&agent, "").await;
     assert_eq!(outcome(&report, "connections"), Some(StepOutcome::Overran), "it had the time left to finish");
-    let ended = tokio::time::timeout(Duration::from_secs(10), stream.message()).await.expect("at once");
+    let ended = tokio::time::timeout(stretched(Duration::from_secs(10)), stream.message()).await.expect("at once");
     assert!(ended.is_err());
     assert_eq!(agent.post("/init", r#"{"generation":2}"#).await.status, 204);
     let attach = ConnectRequest { process: by_tag("t").into(), ..Default::default() };

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use connectrpc::ConnectError;
 use dormouse_agent_core::{Agent, AgentOptions, Cgroups, Durations, Guest, listen, serve};
@@ -22,6 +24,17 @@ pub(crate) const OPEN_FILES: u64 = 300;
 
 /// For tests with as many watchers as there may be: a user may have only twice that many (fs.inotify.max_user_instances).
 pub(crate) static MANY_WATCHERS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// How many times longer than usual everything takes here: who runs this in an emulated guest says so.
+static SLOWNESS: LazyLock<u32> = LazyLock::new(|| {
+    let told = std::env::var("DORMOUSE_TEST_SLOWNESS");
+    told.map_or(1, |factor| factor.parse().expect("DORMOUSE_TEST_SLOWNESS is a whole number"))
+});
+
+/// A time limit that is `usual` on hardware.
+pub(crate) fn stretched(usual: Duration) -> Duration {
+    usual * *SLOWNESS
+}
 
 pub(crate) struct TestAgent {
     pub(crate) address: SocketAddr,
@@ -245,7 +258,7 @@ impl<S: Messages> Live<S> {
         Self { ran: Ran::default(), stream }
     }
 
-    /// Reads on until `enough`, at most 10 s.
+    /// Reads on until `enough`, at most 10 s, stretched.
     pub(crate) async fn until(&mut self, enough: impl Fn(&Ran) -> bool) {
         let reading = async {
             while !enough(&self.ran) {
@@ -253,7 +266,7 @@ impl<S: Messages> Live<S> {
                 self.ran.take(event);
             }
         };
-        let in_time = tokio::time::timeout(std::time::Duration::from_secs(10), reading).await;
+        let in_time = tokio::time::timeout(stretched(Duration::from_secs(10)), reading).await;
         assert!(in_time.is_ok(), "not in time: {:?}", self.ran);
     }
 
@@ -287,13 +300,13 @@ macro_rules! messages {
 messages!(StartResponseView, StartResponse);
 messages!(ConnectResponseView, ConnectResponse);
 
-/// Waits until `holds`, at most 10 s.
+/// Waits until `holds`, at most 10 s, stretched.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..1000 * *SLOWNESS {
         if holds().await {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("never: {what}");
 }

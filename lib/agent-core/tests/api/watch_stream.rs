@@ -7,7 +7,7 @@ use dormouse_agent_proto::client::CallOptions;
 use dormouse_agent_proto::filesystem::{CreateWatcherRequest, WatchDirRequest, WatchDirResponse};
 use dormouse_agent_proto::proto::filesystem::__buffa::oneof::watch_dir_response::Event;
 
-use crate::support::{MANY_WATCHERS, TestAgent, agent, eventually};
+use crate::support::{MANY_WATCHERS, TestAgent, agent, eventually, stretched};
 use crate::watch::word;
 
 fn home(recursive: bool) -> WatchDirRequest {
@@ -17,8 +17,9 @@ fn home(recursive: bool) -> WatchDirRequest {
 /// Next message as a word, or the code of the error that ends the stream.
 macro_rules! next {
     ($stream:expr) => {{
-        let message =
-            tokio::time::timeout(Duration::from_secs(10), $stream.message()).await.expect("a message in time");
+        let message = tokio::time::timeout(stretched(Duration::from_secs(10)), $stream.message())
+            .await
+            .expect("a message in time");
         match message {
             Ok(Some(message)) => Ok(name(message.to_owned_message())),
             Ok(None) => Err(None),

@@ -8,7 +8,7 @@ use dormouse_agent_proto::proto::process::__buffa::oneof::process_input::Input;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::{Answer, TestAgent, agent, by_pid, live, shell};
+use crate::support::{Answer, TestAgent, agent, by_pid, live, shell, stretched};
 
 /// One frame: flags, length, content.
 pub(crate) fn frame(content: &str) -> Vec<u8> {
@@ -140,7 +140,7 @@ async fn a_stream_of_input_ends_at_its_time_limit() {
             told.push_str(&String::from_utf8_lossy(&some[..count]));
         }
     };
-    tokio::time::timeout(std::time::Duration::from_secs(10), reading).await.expect("at its limit");
+    tokio::time::timeout(stretched(std::time::Duration::from_secs(10)), reading).await.expect("at its limit");
     assert_eq!(agent.rpc.process.list(ListRequest::default()).await.unwrap().into_owned().processes.len(), 1);
 }
 

@@ -10,6 +10,7 @@
 )]
 
 mod agent;
+mod agent_api;
 mod checkpoints;
 mod confinement;
 mod ctrl_c;
