@@ -73,3 +73,65 @@ impl Children {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    const NAME: &str = "orphans_are_reaped_and_the_exit_of_an_own_child_is_left_to_its_owner";
+    const ALONE: &str = "DORMOUSE_TEST_ALONE";
+
+    /// Whether this process runs no other test, whose children would be taken for orphans. If not, the test is run in one that does not.
+    fn alone() -> bool {
+        if std::env::var_os(ALONE).is_some() {
+            return true;
+        }
+        let (_, module) = module_path!().split_once("::").unwrap();
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        let ran = again.args(["--exact", &format!("{module}::{NAME}"), "--nocapture"]).env(ALONE, "").output().unwrap();
+        let told = String::from_utf8_lossy(&ran.stdout);
+        assert!(ran.status.success() && told.contains("1 passed"), "{told}{}", String::from_utf8_lossy(&ran.stderr));
+        false
+    }
+
+    /// Whether a process has ended, reaped or not.
+    fn has_ended(pid: u32) -> bool {
+        std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, |stat| stat.contains(") Z "))
+    }
+
+    #[tokio::test]
+    async fn orphans_are_reaped_and_the_exit_of_an_own_child_is_left_to_its_owner() {
+        if !alone() {
+            return;
+        }
+        rustix::process::set_child_subreaper(Some(rustix::process::getpid())).unwrap();
+        let children = Children::default();
+        let reaping = children.clone();
+        let reaping = tokio::spawn(async move { reaping.reap_orphans().await });
+        for _ in 0..10 {
+            let mut command = Command::new("/bin/sh");
+            command.args(["-c", "sleep 0 & echo $!; exit 7"]).stdout(std::process::Stdio::piped());
+            let mut child = children.spawn(command).unwrap();
+            let (pid, mut told) = (child.id().unwrap(), child.stdout.take().unwrap());
+            let mut orphan = String::new();
+            tokio::io::AsyncReadExt::read_to_string(&mut told, &mut orphan).await.unwrap();
+            while !has_ended(pid) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // Time enough for somebody else to reap it.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            assert_eq!(child.wait().await.expect("its exit is there").code(), Some(7));
+            children.reaped(pid);
+            let orphan = format!("/proc/{}", orphan.trim());
+            for _ in 0..1000 {
+                if !std::fs::exists(&orphan).unwrap() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            assert!(!std::fs::exists(&orphan).unwrap(), "the orphan is reaped");
+        }
+        reaping.abort();
+    }
+}

@@ -101,13 +101,17 @@ fn watchdog(agent: &Agent, request: PrepareRequest) -> Duration {
     asked.unwrap_or(agent.durations.watchdog)
 }
 
+fn budget(request: PrepareRequest) -> Duration {
+    Duration::from_millis(request.budget_ms).min(MAX_BUDGET)
+}
+
 async fn run(
     agent: &Arc<Agent>,
     mut hold: Hold,
     request: PrepareRequest,
     caller: Option<ConnectionId>,
 ) -> Result<(Hold, PrepareReport), PrepareError> {
-    let budget = Duration::from_millis(request.budget_ms).min(MAX_BUDGET);
+    let budget = budget(request);
     let mut steps = Steps::new(budget);
     steps.keep_back(FACTS_LIMIT.min(budget / 4));
     shut_out_work(&mut steps, agent, &mut hold).await?;
@@ -212,4 +216,17 @@ fn drop_cache() -> std::io::Result<Done> {
 
 fn trim(overlay: &Path) -> std::io::Result<Done> {
     Ok(Done { bytes: dormouse_agent_sys::trim(open_directory(overlay)?)?, detail: None })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_caller_gets_the_budget_that_it_asks_for_and_never_more_than_five_minutes() {
+        for (asked, given) in [(0, 0), (2000, 2000), (300_000, 300_000), (300_001, 300_000), (u64::MAX, 300_000)] {
+            let request = PrepareRequest { budget_ms: asked, ..PrepareRequest::default() };
+            assert_eq!(budget(request), Duration::from_millis(given), "{asked} ms");
+        }
+    }
 }

@@ -159,7 +159,11 @@ async fn compressed_messages_are_not_unpacked() {
 #[tokio::test]
 async fn a_client_that_closes_its_half_or_vanishes_leaves_nothing_hanging() {
     let agent = agent().await;
-    let start = frame(r#"{"process":{"cmd":"/bin/sh","args":["-c","yes"]},"tag":"t","stdin":false}"#);
+    // More than waits anywhere for a client to read it.
+    let script = "head -c 30000000 /dev/zero; echo > through; yes";
+    let start =
+        frame(&format!(r#"{{"process":{{"cmd":"/bin/sh","args":["-c","{script}"]}},"tag":"t","stdin":false}}"#));
+    let through = agent.home.join("through");
     for abrupt in [false, true] {
         let mut stream = sent(&agent, &streaming("Start", &start)).await;
         let mut some = [0; 200];
@@ -170,6 +174,8 @@ async fn a_client_that_closes_its_half_or_vanishes_leaves_nothing_hanging() {
             stream.shutdown().await.unwrap();
         }
         lives(&agent).await;
+        eventually("the process is not held up", async || through.exists()).await;
+        std::fs::remove_file(&through).unwrap();
         let kill = br#"{"process":{"tag":"t"},"signal":"SIGNAL_SIGKILL"}"#;
         let killed =
             post("SendSignal", &format!("content-type: application/json\r\ncontent-length: {}\r\n", kill.len()), kill);

@@ -1,4 +1,4 @@
-//! Whose owners are looked for, seen by when they are found.
+//! Whose owners are looked for, seen by when they are found; and starting what runs.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -10,6 +10,8 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
     recvmsg, sendmsg,
 };
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::ports::scan::Source;
@@ -77,4 +79,29 @@ async fn the_owner_of_a_socket_that_stays_is_known_and_that_of_a_later_one_there
     assert_eq!(owner_of(&ports, socket, &mut searches).await, Some(7));
     let later = Socket { inode: socket.inode.wrapping_add(1 << 30), ..socket };
     assert_eq!(owner_of(&ports, later, &mut searches).await, None);
+}
+
+#[tokio::test]
+async fn starting_what_runs_already_cuts_no_forwarded_connection() {
+    let guest = IpAddr::from([127, 0, 3, 1]);
+    let ports = Arc::new(Ports::new(vec![guest]));
+    ports.start();
+    let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = server.local_addr().unwrap().port();
+    let mut client = loop {
+        match tokio::net::TcpStream::connect((guest, port)).await {
+            Ok(client) => break client,
+            Err(_) => tokio::time::sleep(Duration::from_millis(5)).await,
+        }
+    };
+    let (mut peer, _) = server.accept().await.unwrap();
+    ports.start();
+    // Time enough for the task that runs to notice.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    let said = async {
+        peer.write_all(b"x").await?;
+        client.read_u8().await
+    };
+    assert_eq!(said.await.expect("the connection lives"), b'x');
+    ports.stop().await;
 }
