@@ -21,12 +21,14 @@ impl Shared {
     /// Whether all of a snapshot is on the remote, as far as is known here.
     pub(super) fn is_up(&self, snapshot: &LocalSnapshot) -> Result<bool, StoreError> {
         let Some(generation) = snapshot.generation()? else { return Ok(true) };
-        let up = |entry: Entry| match entry.state {
+        let Some(entry) = self.ledger.snapshot(&snapshot.name) else { return Ok(false) };
+        let all_there = match entry.state {
             Progress::Uploading => false,
-            Progress::Uploaded | Progress::Fetched => entry.generation == generation,
+            Progress::Uploaded => snapshot.packs.iter().all(|id| self.ledger.has_pack(id)),
+            // Its record there names all of it. Taken up again it would pass for ours, and be removed there with what is here.
+            Progress::Fetched => true,
         };
-        Ok(self.ledger.snapshot(&snapshot.name).is_some_and(up)
-            && snapshot.packs.iter().all(|id| self.ledger.has_pack(id)))
+        Ok(all_there && entry.generation == generation)
     }
 
     /// Takes a snapshot to the remote: packs first, then its files, then the record that names them. Whatever is there
