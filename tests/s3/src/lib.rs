@@ -8,7 +8,7 @@
 )]
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -23,6 +23,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use s3s::auth::SimpleAuth;
 use s3s::service::{S3Service, S3ServiceBuilder};
+use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
 
@@ -90,12 +91,12 @@ struct State {
     seen: Vec<String>,
 }
 
-/// The server. It ends with this.
+/// The server. It ends with this, and its objects are gone.
 #[derive(Debug)]
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
-    root: PathBuf,
+    root: TempDir,
     state: Arc<Mutex<State>>,
     accepting: AbortHandle,
 }
@@ -103,17 +104,18 @@ pub struct Server {
 type Body = StreamBody<BoxStream<'static, Result<Frame<Bytes>, std::io::Error>>>;
 
 impl Server {
-    /// Serves the empty bucket [`BUCKET`], whose objects are files below `root`.
-    pub async fn start(root: &Path) -> Self {
-        std::fs::create_dir(root.join(BUCKET)).unwrap();
-        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root).unwrap());
+    /// Serves the empty bucket [`BUCKET`], whose objects are files.
+    pub async fn start() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join(BUCKET)).unwrap();
+        let mut builder = S3ServiceBuilder::new(s3s_fs::FileSystem::new(root.path()).unwrap());
         builder.set_auth(SimpleAuth::from_single(KEY_ID, SECRET));
         let service = builder.build();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State { rules: Vec::new(), seen: Vec::new() }));
         let accepting = tokio::spawn(accept(listener, service, Arc::clone(&state))).abort_handle();
-        Self { address, root: root.to_owned(), state, accepting }
+        Self { address, root, state, accepting }
     }
 
     /// Lets the next `times` requests go wrong that have this method and contain these texts in their URI.
@@ -133,13 +135,13 @@ impl Server {
     /// The file of an object.
     #[must_use]
     pub fn file(&self, key: &str) -> PathBuf {
-        self.root.join(BUCKET).join(key)
+        self.root.path().join(BUCKET).join(key)
     }
 
     /// Keys of all objects.
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
-        let bucket = self.root.join(BUCKET);
+        let bucket = self.root.path().join(BUCKET);
         let (mut keys, mut open) = (Vec::new(), vec![bucket.clone()]);
         while let Some(dir) = open.pop() {
             // A folder may go while it is looked at.

@@ -3,29 +3,12 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::{compact, one, swap};
-use crate::snapshot::lab::{Lab, ram_of, start};
+use crate::snapshot::lab::{Lab, ram_of, start, verify};
 use crate::snapshot::list_dir;
-use crate::storage::VerifyWatch;
-use crate::{DamagedObject, Error, Host, SnapshotId, VerifyReport};
-
-struct Silent;
-
-impl VerifyWatch for Silent {
-    fn step(&self, _: &str) {}
-    fn advance(&self, _: u64, _: u64) {}
-    fn damaged(&self, _: &DamagedObject) {}
-    fn cancelled(&self) -> bool {
-        false
-    }
-}
-
-async fn verify(host: &Host) -> VerifyReport {
-    host.verify_store(Vec::new(), Arc::new(Silent)).await.unwrap()
-}
+use crate::{Error, Host, SnapshotId};
 
 /// The last of a chain of pauses, each of which wrote pages of its own; those before are gone.
 fn chain(lab: &Lab, host: &Host, pauses: u32) -> SnapshotId {
@@ -70,7 +53,7 @@ async fn a_long_chain_becomes_few_packs_and_the_same_ram() {
     assert!(ram_of(&host, &id) == ram);
     assert_eq!(files(&host.shared.folder.snapshot(&id)).len(), 4);
     assert_eq!(files(&host.shared.folder.staging()), [""; 0]);
-    assert!(verify(&host).await.damaged.is_empty());
+    assert!(verify(&host, Vec::new()).await.damaged.is_empty());
     assert!(compact(&host.shared, &id).await.is_none(), "there is nothing more to do");
     let stats = host.store_stats().await.unwrap();
     assert_eq!((stats.compacted, stats.compacted_bytes, stats.compactions_failed), (1, outcome.written, 0));
@@ -92,7 +75,7 @@ async fn whoever_began_to_read_reads_on_from_what_there_was() {
     let after = compact(&host.shared, &id).await.unwrap().packs_after;
     assert!(stored.memory_file().exists());
     stored.verify(&host.shared.folder.artifacts(), &host.shared.packs, 1).unwrap();
-    assert!(verify(&host).await.damaged.is_empty(), "both are whole");
+    assert!(verify(&host, Vec::new()).await.damaged.is_empty(), "both are whole");
     assert!(packs_here(&host) > after);
     drop(held);
     assert!(!stored.memory_file().exists());
@@ -115,7 +98,7 @@ async fn a_vm_that_was_started_before_inherits_from_the_compacted_image() {
     assert_eq!(packs_of(&host, &next), after + 1);
     let now = ram_of(&host, &next);
     assert!(now[300 * 4096..650 * 4096] == ram[300 * 4096..650 * 4096]);
-    assert!(verify(&host).await.damaged.is_empty());
+    assert!(verify(&host, Vec::new()).await.damaged.is_empty());
 }
 
 #[tokio::test]
@@ -136,7 +119,7 @@ async fn the_number_of_packs_stays_bounded_however_many_pauses_there_were() {
         assert!(packs_of(&host, &newest) <= 1 + 4 + 1, "after {n} pauses: {}", packs_of(&host, &newest));
     }
     assert!(host.store_stats().await.unwrap().compacted > 5);
-    assert!(verify(&host).await.damaged.is_empty());
+    assert!(verify(&host, Vec::new()).await.damaged.is_empty());
 }
 
 #[tokio::test]
@@ -234,7 +217,7 @@ async fn a_process_that_dies_at_any_step_of_it_loses_nothing_and_leaves_nothing(
         let died = dies(&dir, step);
         let host = crate::snapshot::lab::open(&dir).await;
         idle(&host).await;
-        let report = verify(&host).await;
+        let report = verify(&host, Vec::new()).await;
         assert_eq!((report.damaged, report.good.len()), (Vec::new(), 2), "step {step}");
         assert!(ram_of(&host, &id) == ram, "step {step}");
         let stats = host.store_stats().await.unwrap();

@@ -3,53 +3,27 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use dormouse_guest_mem::Bytes;
 use dormouse_store::SnapshotName;
-use dormouse_test_s3::{BUCKET, Fault, KEY_ID, SECRET, Server};
+use dormouse_test_s3::{Fault, Server};
 use http::Method;
 
+use super::remotes::{s3, setup};
 use crate::compaction::compact;
-use crate::snapshot::lab::{Lab, YOUNG, open_with, ram_of, start};
-use crate::storage::VerifyWatch;
-use crate::{
-    Credentials, DamagedObject, Host, ObjectKind, RemoteLimits, RemoteSetup, RetryPolicy, S3Target, SnapshotId, Target,
-    UploadState, Verification, VerifyReport,
-};
+use crate::snapshot::lab::{self, Lab, YOUNG, open_with, ram_of, start};
+use crate::{Host, ObjectKind, RemoteSetup, SnapshotId, Target, UploadState, Verification, VerifyReport};
 
 const MANY: usize = usize::MAX;
 
-struct Silent;
-
-impl VerifyWatch for Silent {
-    fn step(&self, _: &str) {}
-    fn advance(&self, _: u64, _: u64) {}
-    fn damaged(&self, _: &DamagedObject) {}
-    fn cancelled(&self) -> bool {
-        false
-    }
-}
-
 /// A folder as the remote, and nothing stays here that is there.
 fn folder(lab: &Lab) -> RemoteSetup {
-    setup(Target::Folder(remote_of(lab)))
+    setup(Target::Folder(remote_of(lab)), Some(0))
 }
 
 fn remote_of(lab: &Lab) -> PathBuf {
     lab.dir.with_extension("remote")
-}
-
-fn setup(target: Target) -> RemoteSetup {
-    let policy = |total| RetryPolicy {
-        first: Duration::from_millis(5),
-        most: Duration::from_millis(50),
-        total: Duration::from_secs(total),
-    };
-    let limits =
-        RemoteLimits { stall: Duration::from_secs(2), fetch: policy(2), upload: policy(20), ..RemoteLimits::default() };
-    RemoteSetup { target, cache: Some(Bytes(0)), limits }
 }
 
 async fn settled(host: &Host) {
@@ -77,7 +51,7 @@ async fn snapshot(lab: &Lab, host: &Host, parent: &SnapshotId, from: u32, seed: 
 
 async fn verify(host: &Host, fetch: bool) -> VerifyReport {
     let wanted = Verification { fetch, ..Verification::default() };
-    let report = host.verify_store(wanted, Arc::new(Silent)).await.unwrap();
+    let report = lab::verify(host, wanted).await;
     if host.shared.remote.remote().is_some() {
         // What was fetched goes again.
         settled(host).await;
@@ -112,19 +86,25 @@ fn age(remote: &Path) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_compaction_gets_what_is_only_on_the_remote_and_what_it_made_goes_up_in_its_place() {
-    let lab = Lab::new().await;
-    let host = open_with(&lab.dir, Some(folder(&lab))).await;
+/// The last of a chain of eight packs, of which none is here. The snapshots before it are gone.
+async fn chain(lab: &Lab, host: &Host) -> SnapshotId {
     let mut id = lab.template.clone();
     for n in 0..7 {
-        let next = snapshot(&lab, &host, &id, 300 + n * 20, u64::from(n) + 10).await;
+        let next = snapshot(lab, host, &id, 300 + n * 20, u64::from(n) + 10).await;
         if id != lab.template {
             crate::kept::remove(&host.shared, &id).unwrap();
         }
         id = next;
-        away(&host, &id).await;
+        away(host, &id).await;
     }
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compaction_gets_what_is_only_on_the_remote_and_what_it_made_goes_up_in_its_place() {
+    let lab = Lab::new().await;
+    let host = open_with(&lab.dir, Some(folder(&lab))).await;
+    let id = chain(&lab, &host).await;
     let (ram, before) = (unpacked(&host, &id).await, host.stored(&id).unwrap().packs().to_vec());
     away(&host, &id).await;
     let outcome = compact(&host.shared, &id).await.unwrap();
@@ -152,6 +132,35 @@ async fn a_compaction_gets_what_is_only_on_the_remote_and_what_it_made_goes_up_i
     assert_eq!(packs_in(&remote).len(), outcome.packs_after);
     assert!(unpacked(&host, &id).await == ram);
     assert_eq!(host.collect_remote_garbage(false).await.unwrap().remote_packs, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_daemon_that_ends_waits_for_no_pack() {
+    let server = Server::start().await;
+    let lab = Lab::new().await;
+    let mut patient = setup(s3(&server, ""), Some(0));
+    patient.limits.fetch.total = Duration::from_secs(3600);
+    let host = open_with(&lab.dir, Some(patient)).await;
+    let id = chain(&lab, &host).await;
+    let asked = server.fail(&Method::HEAD, &["/packs/"], MANY, Fault::Status(503));
+    host.shared.compactor.consider(&id);
+    let ended = async {
+        while asked.left() == MANY {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let checking = tokio::spawn({
+            let (host, wanted) = (host.clone(), Verification { fetch: true, ..Verification::default() });
+            async move { lab::verify(&host, wanted).await }
+        });
+        host.shutdown().await;
+        checking.await.unwrap()
+    };
+    let ended = tokio::time::timeout(Duration::from_secs(120), ended).await;
+    // Also what did not end ends now.
+    asked.end();
+    let report = ended.expect("it ends");
+    assert_eq!(report.unanswered.as_deref(), Some("the daemon ends"));
+    assert_eq!(host.store_stats().await.unwrap().compactions_failed, 0);
 }
 
 #[tokio::test]
@@ -247,21 +256,9 @@ async fn what_only_the_remote_has_is_no_damage_and_what_it_lost_or_spoilt_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_remote_that_cannot_be_asked_is_told_and_is_no_damage() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let lab = Lab::new().await;
-    let target = Target::S3(S3Target {
-        bucket: BUCKET.into(),
-        prefix: String::new(),
-        region: None,
-        endpoint: Some(format!("http://{}", server.address)),
-        credentials: Credentials {
-            access_key_id: KEY_ID.into(),
-            secret_access_key: SECRET.to_owned().into(),
-            session_token: None,
-        },
-    });
-    let host = open_with(&lab.dir, Some(setup(target))).await;
+    let host = open_with(&lab.dir, Some(setup(s3(&server, ""), Some(0)))).await;
     let id = snapshot(&lab, &host, &lab.template, 300, 2).await;
     away(&host, &id).await;
     let all = sorted(&[&lab.template, &id]);

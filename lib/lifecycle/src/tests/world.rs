@@ -1,5 +1,6 @@
 //! A VMM without VMs, an agent without a guest, and a state folder around them.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -15,8 +16,10 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::agent::Agent;
 use crate::snapshot::{Stored, Subject, checkpoint, take};
-use crate::state::Machine;
-use crate::{Host, Limits, Options, PauseOptions, Result, SandboxId, SnapshotId};
+use crate::state::{Machine, SnapshotRecord};
+use crate::{
+    Host, Limits, Options, PauseOptions, RemoteSetup, Result, SandboxId, Secret, SnapshotId, SnapshotInfo, TemplateName,
+};
 
 pub(super) const RAM: u64 = 4 << 20;
 
@@ -225,14 +228,13 @@ pub(super) struct World {
 
 impl World {
     pub(super) async fn new(folder: &Path, ram: Vec<u8>, state: State) -> Self {
+        Self::with_remote(folder, ram, state, None).await
+    }
+
+    pub(super) async fn with_remote(folder: &Path, ram: Vec<u8>, state: State, remote: Option<RemoteSetup>) -> Self {
         let limits = Limits { image_threads: 2, ..Limits::default() };
-        let options = Options {
-            state: folder.to_owned(),
-            vmm: Arc::new(FakeVmm),
-            agent: "/nowhere".into(),
-            limits,
-            remote: None,
-        };
+        let options =
+            Options { state: folder.to_owned(), vmm: Arc::new(FakeVmm), agent: "/nowhere".into(), limits, remote };
         let (host, _) = Host::open(options).await.unwrap();
         let folder = &host.shared.folder;
         std::fs::write(folder.artifacts().join("base.ext4"), [0; 4096]).unwrap();
@@ -272,7 +274,24 @@ impl World {
         material.store(&self.host.shared).map(drop)
     }
 
-    fn subject<'a>(&'a self, template: &'a crate::TemplateName) -> Subject<'a> {
+    /// A snapshot that stays until it is removed.
+    pub(super) async fn keep(&self, id: &SnapshotId) -> Result<SnapshotInfo> {
+        let template: TemplateName = "base".parse().unwrap();
+        let material = checkpoint(&self.host.shared, &self.subject(&template), id).await?;
+        let record = SnapshotRecord {
+            id: id.clone(),
+            sandbox: SandboxId::random().unwrap(),
+            template,
+            name: None,
+            created: jiff::Timestamp::now(),
+            token: Secret::from("token".to_owned()),
+            generation: 1,
+            env: BTreeMap::new(),
+        };
+        crate::kept::keep(&self.host.shared, material, record).await
+    }
+
+    fn subject<'a>(&'a self, template: &'a TemplateName) -> Subject<'a> {
         Subject {
             vm: &self.vm,
             agent: &self.agent,

@@ -185,7 +185,8 @@ mod tests {
         let (first, job) = queue.take(now).unwrap();
         assert_eq!(job, upload("b"));
         queue.finish(&first, Some("no".into()), now, PAUSE);
-        let (second, job) = queue.take(now).unwrap();
+        // Also when both are due.
+        let (second, job) = queue.take(now + PAUSE).unwrap();
         assert_eq!(job, upload("a"));
         assert_eq!(queue.take(now), None, "not due yet");
         assert!(!queue.is_settled());
@@ -195,6 +196,29 @@ mod tests {
         assert_eq!(queue.status(), [JobStatus { snapshot: name("b"), removal: false, state: failed }]);
         assert_eq!(queue.due(), Some(now + PAUSE));
         assert_eq!(queue.take(now + PAUSE).unwrap().1, upload("b"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_for_later_is_not_done_before() {
+        let now = Instant::now();
+        let mut queue = Queue::default();
+        queue.push_later(name("a"), upload("a"), "lost".into(), Some(now + PAUSE));
+        assert!(queue.is_settled());
+        assert_eq!((queue.take(now), queue.due()), (None, Some(now + PAUSE)));
+        assert_eq!(queue.take(now + PAUSE).unwrap().1, upload("a"));
+    }
+
+    #[test]
+    fn who_asks_for_room_while_room_is_made_is_heard() {
+        let mut queue = Queue::default();
+        queue.want_trim();
+        let asked = queue.trim().unwrap();
+        queue.want_trim();
+        queue.trimmed(asked);
+        assert!(!queue.is_settled());
+        let asked = queue.trim().unwrap();
+        queue.trimmed(asked);
+        assert!(queue.trim().is_none() && queue.is_settled());
     }
 
     #[tokio::test(start_paused = true)]

@@ -168,6 +168,11 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_no_bytes_has_no_holes() {
+        assert!(!has_holes(&tempfile::tempfile().unwrap()).unwrap());
+    }
+
+    #[test]
     fn pieces_out_of_order_are_refused() {
         let decoded = |pieces: &[(u64, &[u8])]| {
             let mut raw = Vec::new();

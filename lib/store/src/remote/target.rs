@@ -86,6 +86,25 @@ impl TargetUrl {
     }
 }
 
+#[cfg(feature = "testing")]
+impl Target {
+    /// A bucket of a plain server in the tests' own process, whose only user has this key: its id, and the secret.
+    #[must_use]
+    pub fn of_test_server(address: std::net::SocketAddr, bucket: &str, prefix: &str, key: (&str, &str)) -> Self {
+        Self::S3(S3Target {
+            bucket: bucket.to_owned(),
+            prefix: prefix.to_owned(),
+            region: None,
+            endpoint: Some(format!("http://{address}")),
+            credentials: Credentials {
+                access_key_id: key.0.to_owned(),
+                secret_access_key: key.1.to_owned().into(),
+                session_token: None,
+            },
+        })
+    }
+}
+
 impl fmt::Display for Target {
     /// Names the place and no secret.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -29,8 +29,7 @@ fn put_all(daemon: &Daemon, count: u64) -> Vec<PackId> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn over_the_bound_the_longest_unused_go_but_never_what_is_pinned_or_not_there_yet() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let daemon = machine.start_with(s3(&server, ""), limits(), Some(Bytes(2000)));
     let ids = put_all(&daemon, 5);
@@ -50,8 +49,7 @@ async fn over_the_bound_the_longest_unused_go_but_never_what_is_pinned_or_not_th
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_remote_has_lost_stays_and_goes_up_again() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let daemon = machine.start(s3(&server, ""));
     let ids = put_all(&daemon, 3);
@@ -85,8 +83,7 @@ async fn what_the_remote_has_lost_stays_and_goes_up_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn while_the_remote_does_not_answer_nothing_is_evicted() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let mut hasty = limits();
     hasty.upload.total = Duration::from_secs(1);
@@ -108,16 +105,19 @@ async fn while_the_remote_does_not_answer_nothing_is_evicted() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_fetched_does_not_wait_for_others_to_go() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let mut patient = limits();
+    patient.stall = Duration::from_millis(500);
     patient.upload.total = Duration::from_secs(3600);
     let daemon = machine.start_with(s3(&server, ""), patient, Some(Bytes(1000)));
     let ids = put_all(&daemon, 2);
     daemon.upload(&daemon.snapshot("snap", ids.clone())).await;
     assert_eq!(here(&daemon, &ids), [false, true]);
-    server.fail(&Method::HEAD, &[&pack_key(&ids[1])], usize::MAX, Fault::Hang);
+    let hangs = server.fail(&Method::HEAD, &[&pack_key(&ids[1])], usize::MAX, Fault::Hang);
     let _pins = crate::rig::bounded(daemon.remote.ensure([ids[0]])).await.unwrap();
     assert_eq!(here(&daemon, &ids), [true, true]);
+    hangs.end();
+    daemon.settled().await;
+    assert_eq!(here(&daemon, &ids), [true, false]);
 }

@@ -2,12 +2,14 @@
 
 use std::fs;
 
+use dormouse_guest_mem::Bytes;
+use dormouse_image::Digest;
 use dormouse_store::remote::RemoteError;
 use dormouse_store::{PackId, StoreError};
 use http::Method;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use crate::rig::{Daemon, INDEX, MANIFEST, Machine, OVERLAY, pack_key, s3};
+use crate::rig::{Daemon, INDEX, MANIFEST, Machine, OVERLAY, bounded, limits, pack_key, s3};
 use crate::support::{content, files, id_of, name, read};
 use dormouse_test_s3::{Fault, Server};
 
@@ -28,8 +30,7 @@ fn nothing_left(daemon: &Daemon) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn all_that_ask_for_a_pack_at_once_share_one_fetch() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let packs = filled(&server).await;
     let machine = Machine::new();
     let daemon = machine.start(s3(&server, ""));
@@ -47,8 +48,7 @@ async fn all_that_ask_for_a_pack_at_once_share_one_fetch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_goes_on_where_it_broke_off() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let daemon = machine.start(s3(&server, ""));
     let bytes = content(1, 9 << 20);
@@ -67,8 +67,7 @@ async fn a_fetch_goes_on_where_it_broke_off() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pack_that_is_damaged_on_the_remote_is_named_and_never_seen_and_others_are_not_affected() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let [bad, good] = filled(&server).await;
     let file = server.file(&pack_key(&bad));
     let mut bytes = fs::read(&file).unwrap();
@@ -86,8 +85,7 @@ async fn a_pack_that_is_damaged_on_the_remote_is_named_and_never_seen_and_others
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_damaged_on_the_way_is_fetched_again() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let packs = filled(&server).await;
     let machine = Machine::new();
     let daemon = machine.start(s3(&server, ""));
@@ -102,8 +100,7 @@ async fn what_was_damaged_on_the_way_is_fetched_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pack_that_is_not_there_is_named() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let [gone, _] = filled(&server).await;
     fs::remove_file(server.file(&pack_key(&gone))).unwrap();
     let machine = Machine::new();
@@ -117,8 +114,7 @@ async fn a_pack_that_is_not_there_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_file_of_a_snapshot_is_named() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     filled(&server).await;
     for part in [INDEX, OVERLAY, MANIFEST, "snapshot.json"] {
         let key = server.keys().into_iter().find(|key| key.ends_with(part)).unwrap();
@@ -143,8 +139,7 @@ async fn a_damaged_file_of_a_snapshot_is_named() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_that_is_longer_than_any_can_be_is_not_read() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     filled(&server).await;
     fs::write(server.file("snapshots/snap/snapshot.json"), vec![b' '; 9 << 20]).unwrap();
     let daemon = Machine::new();
@@ -157,8 +152,7 @@ async fn a_record_that_is_longer_than_any_can_be_is_not_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_fetched_is_for_its_owner_only() {
     use std::os::unix::fs::PermissionsExt;
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     filled(&server).await;
     let machine = Machine::new();
     let into = machine.path().join("snapshots/snap");
@@ -171,8 +165,7 @@ async fn what_is_fetched_is_for_its_owner_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_a_snapshot_on_the_remote_is_not_listed() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     filled(&server).await;
     fs::remove_file(server.file("snapshots/snap/snapshot.json")).unwrap();
     let machine = Machine::new();
@@ -193,8 +186,7 @@ async fn a_fetch_without_room_is_an_error_with_figures_and_leaves_nothing() {
             unmount(self.0, UnmountFlags::DETACH).unwrap();
         }
     }
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let [small, large] = filled(&server).await;
     let machine = Machine::new();
     mount("tmpfs", machine.path(), "tmpfs", MountFlags::empty(), Some(c"size=200k")).unwrap();
@@ -205,4 +197,80 @@ async fn a_fetch_without_room_is_an_error_with_figures_and_leaves_nothing() {
     assert!(matches!(&**local, StoreError::NoSpace { needed, .. } if needed.0 == 6_000_000), "{error}");
     nothing_left(&daemon);
     let _pins = daemon.remote.ensure([small]).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_came_from_the_remote_may_go_again() {
+    let server = Server::start().await;
+    let packs = filled(&server).await;
+    let machine = Machine::new();
+    let daemon = machine.start_with(s3(&server, ""), limits(), Some(Bytes(0)));
+    drop(daemon.remote.ensure(packs).await.unwrap());
+    daemon.remote.trim();
+    assert_eq!(daemon.settled().await, Vec::<String>::new());
+    nothing_left(&daemon);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_packs_than_may_come_at_once_wait_and_one_that_is_here_by_then_is_not_asked_for() {
+    let server = Server::start().await;
+    let [first, second] = filled(&server).await;
+    let machine = Machine::new();
+    let mut one_by_one = limits();
+    one_by_one.packs_at_once = 1;
+    let daemon = machine.start_with(s3(&server, ""), one_by_one, None);
+    let hangs = server.fail(&Method::GET, &[&pack_key(&first)], usize::MAX, Fault::Status(503));
+    let tried = async |times| {
+        while usize::MAX - hangs.left() < times {
+            tokio::task::yield_now().await;
+        }
+    };
+    let other = async {
+        tried(1).await;
+        daemon.remote.ensure([second]).await
+    };
+    let meanwhile = async {
+        // By then the other one would have come.
+        tried(20).await;
+        daemon.put(&content(2, 6_000_000));
+        hangs.end();
+    };
+    let (one, other, ()) = bounded(async { tokio::join!(daemon.remote.ensure([first]), other, meanwhile) }).await;
+    let _pins = [one.unwrap(), other.unwrap()];
+    let asked: Vec<_> = server.seen().into_iter().filter(|request| request.contains(&pack_key(&second))).collect();
+    assert_eq!(asked, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_on_this_machine_is_not_taken_for_damage_on_the_remote() {
+    let server = Server::start().await;
+    let [id, _] = filled(&server).await;
+    let machine = Machine::new();
+    let daemon = machine.start(s3(&server, ""));
+    // In the place of the folder that the pack belongs into, and leads nowhere.
+    let folder = daemon.packs.root().join(&id.to_string()[..2]);
+    std::os::unix::fs::symlink(machine.path().join("nowhere"), folder).unwrap();
+    let error = daemon.remote.ensure([id]).await.unwrap_err();
+    assert!(matches!(error, RemoteError::Local(_)), "{error}");
+    let gets = server.seen().iter().filter(|request| request.starts_with("GET")).count();
+    assert_eq!(gets, 1, "the remote cannot mend it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_contradicts_itself_is_damaged() {
+    let server = Server::start().await;
+    filled(&server).await;
+    let file = server.file("snapshots/snap/snapshot.json");
+    let mut record: serde_json::Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    let len = &mut record["body"]["files"][0]["len"];
+    *len = (len.as_u64().unwrap() + 1).into();
+    let body = record["body"].to_string();
+    let checksum = Digest::of(body.as_bytes());
+    let text = format!(r#"{{"format":"dormouse-remote-snapshot","version":1,"checksum":"{checksum}","body":{body}}}"#);
+    fs::write(&file, text).unwrap();
+    let machine = Machine::new();
+    let into = machine.path().join("snapshots/snap");
+    fs::create_dir(&into).unwrap();
+    let error = machine.start(s3(&server, "")).remote.fetch_snapshot(&name("snap"), &into).await.unwrap_err();
+    assert!(error.to_string().contains("contradicts itself"), "{error}");
 }

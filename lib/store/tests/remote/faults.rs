@@ -62,8 +62,7 @@ async fn each<T, F: Future<Output = ()>>(cases: Vec<T>, check: impl Fn(T) -> F) 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_outlives_a_burst_of_any_fault_in_any_request() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let server = &server;
     each(all(ANY, &UP), |(prefix, fault, method, part)| async move {
         let machine = Machine::new();
@@ -85,8 +84,7 @@ async fn an_upload_outlives_a_burst_of_any_fault_in_any_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_cannot_succeed_is_a_clear_error_and_goes_on_when_it_can() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let server = &server;
     each(all([Fault::Status(503), Fault::Reset, Fault::Hang], &UP), |(prefix, fault, method, part)| async move {
         let machine = Machine::new();
@@ -115,8 +113,7 @@ async fn an_upload_that_cannot_succeed_is_a_clear_error_and_goes_on_when_it_can(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_outlives_a_burst_of_any_fault_in_any_request() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let requests =
         [(Method::HEAD, "/packs/"), (Method::GET, "/packs/"), (Method::GET, INDEX), (Method::GET, "snapshot.json")];
     let server = &server;
@@ -149,8 +146,7 @@ async fn a_fetch_outlives_a_burst_of_any_fault_in_any_request() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_that_cannot_succeed_is_a_clear_error_and_leaves_nothing() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let origin = machine.start(s3(&server, ""));
     let id = origin.put(&content(1, 5_500_000));
@@ -183,8 +179,7 @@ async fn a_fetch_that_cannot_succeed_is_a_clear_error_and_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_removal_outlives_faults_too() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     for fault in ANY {
         let machine = Machine::new();
         let daemon = machine.start_with(s3(&server, ""), hasty(), None);
@@ -200,8 +195,7 @@ async fn a_removal_outlives_faults_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nobody_who_pauses_waits_for_the_remote() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let daemon = machine.start(s3(&server, ""));
     server.fail(&Method::PUT, &[], usize::MAX, Fault::Hang);

@@ -6,9 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dormouse_guest_mem::Bytes;
-use dormouse_store::remote::{
-    Credentials, LocalSnapshot, Remote, RemoteLimits, RemoteOptions, RetryPolicy, S3Target, Target,
-};
+use dormouse_store::remote::{LocalSnapshot, Remote, RemoteLimits, RemoteOptions, RetryPolicy, Target};
 use dormouse_store::{PackId, Packs, Steps};
 use tempfile::TempDir;
 
@@ -51,17 +49,7 @@ pub(crate) struct Daemon {
 }
 
 pub(crate) fn s3(server: &Server, prefix: &str) -> Target {
-    Target::S3(S3Target {
-        bucket: BUCKET.into(),
-        prefix: prefix.into(),
-        region: None,
-        endpoint: Some(format!("http://{}", server.address)),
-        credentials: Credentials {
-            access_key_id: KEY_ID.into(),
-            secret_access_key: SECRET.to_owned().into(),
-            session_token: None,
-        },
-    })
+    Target::of_test_server(server.address, BUCKET, prefix, (KEY_ID, SECRET))
 }
 
 impl Machine {

@@ -14,8 +14,7 @@ use dormouse_test_s3::{Fault, Server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_machine_with_nothing_lists_and_fetches_what_went_up() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let folder = tempfile::tempdir().unwrap();
     for target in [s3(&server, "some/prefix"), s3(&server, ""), Target::Folder(folder.path().join("new"))] {
         let (here, there) = (Machine::new(), Machine::new());
@@ -44,8 +43,7 @@ async fn another_machine_with_nothing_lists_and_fetches_what_went_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn packs_go_before_files_and_files_before_the_record() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let daemon = machine.start(s3(&server, ""));
     let packs = [daemon.put(&content(1, 1000)), daemon.put(&content(2, 5_300_000))];
@@ -63,8 +61,7 @@ async fn packs_go_before_files_and_files_before_the_record() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_there_is_not_sent_again() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let daemon = machine.start(s3(&server, ""));
     // One that goes up in one piece, and one in parts.
@@ -94,8 +91,7 @@ async fn what_is_there_is_not_sent_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pack_of_another_length_on_the_remote_is_replaced() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let daemon = machine.start(s3(&server, ""));
     for (seed, len) in [(1, 1000), (2, 5_300_000)] {
@@ -110,8 +106,7 @@ async fn a_pack_of_another_length_on_the_remote_is_replaced() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_pack_does_not_go_up_and_others_do() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let daemon = machine.start(s3(&server, ""));
     let (bad, good) = (daemon.put(&content(1, 1000)), daemon.put(&content(2, 1000)));
@@ -129,8 +124,7 @@ async fn a_damaged_pack_does_not_go_up_and_others_do() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_pack_is_named_and_others_go_up() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let daemon = machine.start(s3(&server, ""));
     let lost = crate::support::id_of(b"lost");
@@ -144,8 +138,7 @@ async fn a_missing_pack_is_named_and_others_go_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_changed_replaces_its_earlier_self() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let daemon = machine.start(s3(&server, "p"));
     let snapshot = daemon.snapshot("snap", [daemon.put(b"old")]);
@@ -174,8 +167,7 @@ async fn a_snapshot_that_changed_replaces_its_earlier_self() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_is_removed_here_is_removed_there_and_a_fetched_one_is_not() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let (here, there) = (Machine::new(), Machine::new());
     let (origin, other) = (here.start(s3(&server, "")), there.start(s3(&server, "")));
     for text in ["a", "b"] {
@@ -184,8 +176,20 @@ async fn a_snapshot_that_is_removed_here_is_removed_there_and_a_fetched_one_is_n
     let into = there.path().join("snapshots/a");
     fs::create_dir(&into).unwrap();
     let record = other.remote.fetch_snapshot(&name("a"), &into).await.unwrap();
+    server.seen();
     other.remote.reconcile(vec![other.described("a", record.packs)], true).await.unwrap();
+    assert_eq!((other.settled().await, server.seen()), (Vec::new(), Vec::new()), "all of it is there");
     other.remote.forget(&name("a"));
+    assert_eq!(other.settled().await, Vec::<String>::new());
+    assert_eq!(origin.remote.list().await.unwrap(), [name("a"), name("b")]);
+    // Nor when it went while the daemon was down, and what never came from there is not missed there either.
+    fs::remove_dir_all(&into).unwrap();
+    fs::create_dir(&into).unwrap();
+    other.remote.fetch_snapshot(&name("a"), &into).await.unwrap();
+    drop(other);
+    let other = there.start(s3(&server, ""));
+    other.remote.reconcile(Vec::new(), true).await.unwrap();
+    other.remote.forget(&name("b"));
     assert_eq!(other.settled().await, Vec::<String>::new());
     assert_eq!(origin.remote.list().await.unwrap(), [name("a"), name("b")]);
 
@@ -207,8 +211,7 @@ async fn a_snapshot_that_is_removed_here_is_removed_there_and_a_fetched_one_is_n
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_went_up_from_here_stays_ours_when_it_is_fetched_too() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let daemon = machine.start(s3(&server, ""));
     daemon.upload(&daemon.snapshot("snap", [daemon.put(b"x")])).await;
@@ -222,8 +225,7 @@ async fn what_went_up_from_here_stays_ours_when_it_is_fetched_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pack_that_is_not_known_to_be_there_is_looked_for_at_the_next_start() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let daemon = machine.start(s3(&server, ""));
     let id = daemon.put(b"x");
@@ -243,8 +245,7 @@ async fn a_pack_that_is_not_known_to_be_there_is_looked_for_at_the_next_start() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_changed_before_a_crash_goes_up_at_the_next_start() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let daemon = machine.start(s3(&server, ""));
     let snapshot = daemon.snapshot("snap", [daemon.put(b"x")]);
@@ -260,29 +261,33 @@ async fn a_snapshot_that_changed_before_a_crash_goes_up_at_the_next_start() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_is_gone_is_not_missed_and_a_link_in_one_is_not_followed() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let daemon = machine.start(s3(&server, ""));
-    let [gone, half_gone, linked] = ["gone", "half-gone", "linked"].map(|text| daemon.snapshot(text, []));
+    let [gone, half_gone, linked, cut] = ["gone", "half-gone", "linked", "cut"].map(|text| daemon.snapshot(text, []));
     fs::remove_dir_all(&gone.dir).unwrap();
     fs::remove_file(half_gone.dir.join(MANIFEST)).unwrap();
     let secret = machine.path().join("secret");
     fs::write(&secret, "of somebody else").unwrap();
     fs::remove_file(linked.dir.join(INDEX)).unwrap();
     std::os::unix::fs::symlink(&secret, linked.dir.join(INDEX)).unwrap();
-    for snapshot in [gone, half_gone, linked] {
+    fs::remove_file(cut.dir.join(INDEX)).unwrap();
+    for snapshot in [gone.clone(), half_gone, linked, cut] {
         daemon.remote.upload(snapshot);
     }
     let failed = daemon.settled().await;
-    assert!(failed.len() == 1 && failed[0].starts_with("linked: "), "{failed:?}");
+    assert!(failed.len() == 2 && failed[0].starts_with("cut: ") && failed[1].starts_with("linked: "), "{failed:?}");
     assert!(daemon.remote.list().await.unwrap().is_empty());
+    // Nor does it keep a daemon from starting.
+    drop(daemon);
+    let daemon = machine.start(s3(&server, ""));
+    daemon.remote.reconcile(vec![gone], true).await.unwrap();
+    assert_eq!(daemon.settled().await, Vec::<String>::new());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_pack_on_its_way_up_is_not_collected() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let daemon = machine.start(s3(&server, ""));
     daemon.packs.set_references(References::default());
@@ -304,30 +309,40 @@ async fn a_pack_on_its_way_up_is_not_collected() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_upload_that_is_not_wanted_any_more_ends_and_leaves_nothing() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
-    let machine = Machine::new();
-    let daemon = machine.start(s3(&server, ""));
-    // It is under way for as long as the remote is down.
-    let fault = server.fail(&Method::PUT, &[INDEX], usize::MAX, Fault::Status(503));
-    daemon.remote.upload(daemon.snapshot("snap", [daemon.put(b"x")]));
-    bounded(async {
-        while !server.seen().iter().any(|request| request.contains(INDEX)) {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
-    fs::remove_dir_all(machine.path().join("snapshots/snap")).unwrap();
-    daemon.remote.forget(&name("snap"));
-    fault.end();
-    assert_eq!(daemon.settled().await, Vec::<String>::new());
-    assert!(!server.keys().iter().any(|key| key.starts_with("snapshots/")), "{:?}", server.keys());
+    let server = Server::start().await;
+    let [one, two] = ["one", "two"].map(|text| crate::support::id_of(text.as_bytes()));
+    let (first, second) = if one < two { (one, two) } else { (two, one) };
+    let (first, second) = (pack_key(&first), pack_key(&second));
+    // What it is at when it is called off, and what would be next.
+    let stages = [(&*first, &*second), (INDEX, OVERLAY), (MANIFEST, "snapshot.json")];
+    for (number, (stage, next)) in stages.into_iter().enumerate() {
+        let machine = Machine::new();
+        let mut one_by_one = limits();
+        one_by_one.packs_at_once = 1;
+        let daemon = machine.start_with(s3(&server, &number.to_string()), one_by_one, None);
+        // It is under way for as long as the remote is down.
+        let fault = server.fail(&Method::PUT, &[stage], usize::MAX, Fault::Status(503));
+        server.seen();
+        daemon.remote.upload(daemon.snapshot("snap", [daemon.put(b"one"), daemon.put(b"two")]));
+        bounded(async {
+            while fault.left() == usize::MAX {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        fs::remove_dir_all(machine.path().join("snapshots/snap")).unwrap();
+        daemon.remote.forget(&name("snap"));
+        fault.end();
+        assert_eq!(daemon.settled().await, Vec::<String>::new());
+        let seen = server.seen();
+        assert!(!seen.iter().any(|request| request.starts_with("PUT") && request.contains(next)), "{stage}: {seen:?}");
+        assert!(!server.keys().iter().any(|key| key.contains("snapshots/")), "{stage}: {:?}", server.keys());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_credentials_are_an_error_at_once_that_shows_no_secret() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let Target::S3(mut target) = s3(&server, "") else { unreachable!() };
     target.credentials.secret_access_key = "wrong-but-secret".to_owned().into();
@@ -340,8 +355,7 @@ async fn wrong_credentials_are_an_error_at_once_that_shows_no_secret() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_remote_that_is_down_is_told_from_one_that_will_never_work() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let machine = Machine::new();
     let probe = async |target: Target| {
         let patience = Duration::from_secs(20);
@@ -351,6 +365,10 @@ async fn a_remote_that_is_down_is_told_from_one_that_will_never_work() {
     probe(Target::Folder(machine.path().join("remote"))).await.unwrap();
     server.fail(&Method::GET, &["/snapshots/probe"], 1, Fault::Status(503));
     let error = probe(s3(&server, "p")).await.unwrap_err();
+    assert!(matches!(error, RemoteError::Unavailable { attempts: 1, .. }), "{error}");
+    server.fail(&Method::GET, &["/snapshots/probe"], 1, Fault::Hang);
+    let hangs = machine.start(s3(&server, "p"));
+    let error = bounded(hangs.remote.probe(Duration::from_millis(300))).await.unwrap_err();
     assert!(matches!(error, RemoteError::Unavailable { attempts: 1, .. }), "{error}");
     let Target::S3(good) = s3(&server, "p") else { panic!("no bucket") };
     let missing = Target::S3(S3Target { bucket: "other".into(), ..good.clone() });

@@ -80,8 +80,7 @@ fn a_paused_guest_goes_to_the_store_whatever_dies_and_comes_back_from_there() {
     block_on(async {
         let fresh = FreshState::new("remote").await;
         let state = fresh.path();
-        let bucket = tempfile::tempdir().unwrap();
-        let server = Server::start(bucket.path()).await;
+        let server = Server::start().await;
         let daemon = start(state, &server).await;
         until("the template's upload", async || is_only_there(&daemon, "base").await).await;
 

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use dormouse_guest_mem::{GuestAddr, PageClass, RamLayout, RamRegion};
 use dormouse_image::{Capture, Digest, StoreOptions, account};
-use dormouse_store::remote::{Credentials, RetryPolicy, S3Target};
-use dormouse_test_s3::{BUCKET, Fault, KEY_ID, SECRET, Server};
+use dormouse_test_s3::{Fault, SECRET, Server};
 use dormouse_vmm::Fingerprint;
 use http::Method;
 
@@ -18,6 +17,7 @@ use crate::snapshot::report::Report;
 use crate::snapshot::stored::{DEVICE_STATE, Draft, MEMORY, OVERLAY, remove_dir};
 use crate::snapshot::{PackFolder, RamCache, device_state};
 use crate::state::Machine;
+use crate::tests::remotes::{s3, setup};
 
 const RAM: usize = 64 << 10;
 const MANY: usize = usize::MAX;
@@ -34,34 +34,6 @@ struct Daemon {
     behind: Behind,
     found: Option<RemoteFound>,
     ram_cache: Arc<RamCache>,
-}
-
-/// Gives up soon, but not because the machine is loaded.
-fn limits() -> RemoteLimits {
-    let policy = |total| RetryPolicy {
-        first: Duration::from_millis(5),
-        most: Duration::from_millis(50),
-        total: Duration::from_secs(total),
-    };
-    RemoteLimits { stall: Duration::from_secs(2), fetch: policy(4), upload: policy(20), ..RemoteLimits::default() }
-}
-
-fn setup(target: Target, cache: Option<u64>) -> RemoteSetup {
-    RemoteSetup { target, cache: cache.map(Bytes), limits: limits() }
-}
-
-fn s3(server: &Server) -> Target {
-    Target::S3(S3Target {
-        bucket: BUCKET.into(),
-        prefix: "p".into(),
-        region: None,
-        endpoint: Some(format!("http://{}", server.address)),
-        credentials: Credentials {
-            access_key_id: KEY_ID.into(),
-            secret_access_key: SECRET.to_owned().into(),
-            session_token: None,
-        },
-    })
 }
 
 fn ram(seed: u64) -> Vec<u8> {
@@ -101,6 +73,16 @@ impl Lab {
 
     async fn start(&self, setup: RemoteSetup) -> Daemon {
         self.try_start(setup, Duration::from_secs(60)).await.unwrap()
+    }
+
+    /// A daemon that asks again for hours, and waits for packs as long as is said; and a snapshot whose packs are not here.
+    async fn patient(&self, server: &Server, patience: Duration) -> (Daemon, Stored) {
+        let mut setup = setup(s3(server, "p"), Some(0));
+        setup.limits.fetch.total = Duration::from_secs(3600);
+        let daemon = self.try_start(setup, patience).await.unwrap();
+        let stored = daemon.uploading(1);
+        daemon.settled().await;
+        (daemon, stored)
     }
 }
 
@@ -269,10 +251,9 @@ async fn while_a_manifest_cannot_be_read_nothing_is_removed_from_the_remote() {
 /// Every way in which a remote fails, each named; afterwards the snapshot is as good as before.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_resume_without_its_packs_is_a_clear_error_and_works_later() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let lab = Lab::new();
-    let daemon = lab.start(setup(s3(&server), Some(0))).await;
+    let daemon = lab.start(setup(s3(&server, "p"), Some(0))).await;
     let stored = daemon.uploading(1);
     daemon.settled().await;
     let (local, size) = (daemon.published(2), daemon.size(&stored));
@@ -301,7 +282,7 @@ async fn a_resume_without_its_packs_is_a_clear_error_and_works_later() {
 
     let id = stored.packs()[0].id.to_string();
     let object = server.file(&format!("p/packs/{}/{id}.pack", &id[..2]));
-    let aside = bucket.path().join("aside");
+    let aside = lab.dir.path().join("aside");
     fs::rename(&object, &aside).unwrap();
     let text = daemon.unpacked(&stored).await.unwrap_err().to_string();
     assert!(text.contains(&id) && text.contains("is not on the remote"), "{text}");
@@ -311,14 +292,9 @@ async fn a_resume_without_its_packs_is_a_clear_error_and_works_later() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_fetch_ends_at_its_deadline() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let lab = Lab::new();
-    let mut patient = setup(s3(&server), Some(0));
-    patient.limits.fetch.total = Duration::from_secs(3600);
-    let daemon = lab.try_start(patient, Duration::from_millis(300)).await.unwrap();
-    let stored = daemon.uploading(1);
-    daemon.settled().await;
+    let (daemon, stored) = lab.patient(&server, Duration::from_millis(300)).await;
     server.fail(&Method::GET, &["/packs/"], MANY, Fault::Hang);
     let text = daemon.unpacked(&stored).await.unwrap_err().to_string();
     assert!(text.contains("did not come within 300ms"), "{text}");
@@ -326,14 +302,9 @@ async fn a_fetch_ends_at_its_deadline() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_daemon_that_ends_does_not_wait_for_a_fetch() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let lab = Lab::new();
-    let mut patient = setup(s3(&server), Some(0));
-    patient.limits.fetch.total = Duration::from_secs(3600);
-    let daemon = lab.try_start(patient, Duration::from_secs(3600)).await.unwrap();
-    let stored = daemon.uploading(1);
-    daemon.settled().await;
+    let (daemon, stored) = lab.patient(&server, Duration::from_secs(3600)).await;
     let hangs = server.fail(&Method::GET, &["/packs/"], MANY, Fault::Hang);
     let ending = async {
         while hangs.left() == MANY {
@@ -348,11 +319,10 @@ async fn a_daemon_that_ends_does_not_wait_for_a_fetch() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_store_that_does_not_answer_is_told_and_one_that_cannot_work_is_refused() {
-    let bucket = tempfile::tempdir().unwrap();
-    let server = Server::start(bucket.path()).await;
+    let server = Server::start().await;
     let lab = Lab::new();
     let asked = server.fail(&Method::GET, &["/snapshots/probe"], 1, Fault::Status(503));
-    let daemon = lab.start(setup(s3(&server), None)).await;
+    let daemon = lab.start(setup(s3(&server, "p"), None)).await;
     assert_eq!(asked.left(), 0);
     let reason = daemon.found.as_ref().unwrap().unreachable.as_ref().unwrap();
     assert!(reason.contains("503"), "{reason}");
@@ -361,7 +331,7 @@ async fn a_store_that_does_not_answer_is_told_and_one_that_cannot_work_is_refuse
     assert_eq!(daemon.copy(&stored), (UploadState::Done, 0), "it goes up when the store answers");
     drop(daemon);
 
-    let Target::S3(mut wrong) = s3(&server) else { panic!("no bucket") };
+    let Target::S3(mut wrong) = s3(&server, "p") else { panic!("no bucket") };
     wrong.credentials.secret_access_key = "another-secret".to_owned().into();
     let refused = lab.try_start(setup(Target::S3(wrong), None), Duration::from_secs(60)).await.err().unwrap();
     assert!(matches!(refused, RemoteError::Refused { .. }), "{refused}");
