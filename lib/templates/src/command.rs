@@ -232,6 +232,28 @@ mod tests {
         assert!(error.to_string().contains("install the package its-package"));
     }
 
+    const CHILD: &str = "command::tests::no_program_inherits_what_requests_to_the_store_are_signed_with";
+
+    /// What a program sees cannot be told from within the process that has it: the test runs itself again with secrets.
+    #[test]
+    fn no_program_inherits_what_requests_to_the_store_are_signed_with() {
+        if std::env::var_os("AWS_SESSION_TOKEN").is_some_and(|token| token == "hush") {
+            let dir = tempfile::tempdir().unwrap();
+            for tool in [Tool::new, Tool::enclosed] {
+                let seen = tool("env", "coreutils", dir.path()).env("ITS_OWN", "told").run(&Silent).unwrap();
+                let seen = String::from_utf8(seen).unwrap();
+                assert!(seen.contains("ITS_OWN=told") && seen.contains("INHERITED=too"), "{seen}");
+                assert!(!seen.contains("hush"), "{seen}");
+            }
+            return;
+        }
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", CHILD, "--nocapture"]).env("INHERITED", "too");
+        let ended = child.envs(SECRETS.map(|name| (name, "hush"))).output().unwrap();
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
+        assert!(String::from_utf8_lossy(&ended.stdout).contains("1 passed"));
+    }
+
     #[test]
     fn cancelling_kills_the_program_and_its_children_at_once() {
         let dir = tempfile::tempdir().unwrap();
