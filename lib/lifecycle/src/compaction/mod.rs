@@ -2,7 +2,9 @@
 //!
 //! A snapshot is looked at when it was published, and once when the daemon starts. What it is made of is rewritten beside it;
 //! then its manifest is replaced in one step ([`swap`]). Whoever began to read it before reads on from what it had ([`readers`]).
+//! If the remote did not give what that takes, it is looked at again after a while ([`later`]).
 
+mod later;
 mod one;
 mod readers;
 mod swap;
@@ -16,7 +18,9 @@ use std::time::Instant;
 use dormouse_guest_mem::Bytes;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
+use tokio::time::sleep_until;
 
+use later::Later;
 pub(crate) use one::Outcome;
 pub(crate) use readers::{Held, Readers};
 
@@ -117,24 +121,55 @@ impl Compactor {
 }
 
 async fn work(shared: Weak<Shared>, mut snapshots: UnboundedReceiver<SnapshotId>) {
-    while let Some(id) = snapshots.recv().await {
+    let mut later = Later::default();
+    loop {
+        let due = later.next();
+        let again = async {
+            match due {
+                Some(due) => sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
+        let new = tokio::select! {
+            biased;
+            new = snapshots.recv() => match new {
+                Some(id) => Some(id),
+                None => return,
+            },
+            () = again => None,
+        };
         let Some(shared) = shared.upgrade() else { return };
         if shared.compactor.stopping.load(Ordering::Relaxed) {
             return;
         }
-        compact(&shared, &id).await;
-        shared.compactor.waiting.fetch_sub(1, Ordering::Relaxed);
+        let Some(id) = new.clone().or_else(|| later.take(tokio::time::Instant::now())) else { continue };
+        match look_at(&shared, &id).await {
+            Err(Error::NotFetched { .. }) => {
+                let pause = later.failed(&id, tokio::time::Instant::now());
+                tracing::info!(snapshot = %id, ?pause, "it is looked at again later");
+            }
+            _ => later.ended(&id),
+        }
+        if new.is_some() {
+            shared.compactor.waiting.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 
 /// Looks at one snapshot, and tells what came of it.
+#[cfg(test)]
 pub(crate) async fn compact(shared: &Arc<Shared>, id: &SnapshotId) -> Option<Outcome> {
+    look_at(shared, id).await.ok().flatten()
+}
+
+/// Looks at one snapshot, and tells people what came of it.
+async fn look_at(shared: &Arc<Shared>, id: &SnapshotId) -> crate::Result<Option<Outcome>> {
     let stop = shared.compactor.begin(id);
     let began = Instant::now();
     let (working, snapshot) = (Arc::clone(shared), id.clone());
     let outcome = crate::blocking(move || one::compact(&working, &snapshot, &stop)).await;
     *lock(&shared.compactor.current) = None;
-    match outcome {
+    match &outcome {
         Ok(Some(outcome)) => {
             shared.compactor.note(|done| {
                 done.compacted += 1;
@@ -142,15 +177,14 @@ pub(crate) async fn compact(shared: &Arc<Shared>, id: &SnapshotId) -> Option<Out
             });
             let Outcome { packs_before, packs_after, written } = outcome;
             tracing::info!(snapshot = %id, packs_before, packs_after, %written, took = ?began.elapsed(), "compacted");
-            Some(outcome)
         }
-        Ok(None) | Err(Error::Cancelled | Error::ShuttingDown | Error::NoSnapshot(_)) => None,
+        Ok(None) | Err(Error::Cancelled | Error::ShuttingDown | Error::NoSnapshot(_)) => {}
         Err(error) => {
             shared.compactor.note(|done| done.failed += 1);
-            tracing::warn!(snapshot = %id, error = with_causes(&error), "a snapshot could not be compacted and stays as it is");
-            None
+            tracing::warn!(snapshot = %id, error = with_causes(error), "a snapshot could not be compacted and stays as it is");
         }
     }
+    outcome
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

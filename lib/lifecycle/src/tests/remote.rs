@@ -9,6 +9,7 @@ use dormouse_guest_mem::Bytes;
 use dormouse_store::SnapshotName;
 use dormouse_test_s3::{Fault, Server};
 use http::Method;
+use tokio::time::Instant;
 
 use super::remotes::{s3, setup};
 use crate::compaction::compact;
@@ -132,6 +133,33 @@ async fn a_compaction_gets_what_is_only_on_the_remote_and_what_it_made_goes_up_i
     assert_eq!(packs_in(&remote).len(), outcome.packs_after);
     assert!(unpacked(&host, &id).await == ram);
     assert_eq!(host.collect_remote_garbage(false).await.unwrap().remote_packs, 0);
+}
+
+/// The clock of this test goes on when nothing else does.
+#[tokio::test(start_paused = true)]
+async fn a_compaction_that_gets_no_packs_is_tried_again_by_itself_after_a_while() {
+    let lab = Lab::new().await;
+    let host = open_with(&lab.dir, Some(folder(&lab))).await;
+    let id = chain(&lab, &host).await;
+    let done = async |wanted: fn(&Host) -> u64, count| {
+        while wanted(&host) < count {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    let (remote, aside) = (remote_of(&lab), lab.dir.with_extension("aside"));
+    fs::rename(&remote, &aside).unwrap();
+    host.shared.compactor.consider(&id);
+    let failed = |host: &Host| host.shared.compactor.done().failed;
+    done(failed, 1).await;
+    let first = Instant::now();
+    done(failed, 2).await;
+    assert!(first.elapsed() > Duration::from_secs(50), "it waits before it asks again");
+    fs::rename(&aside, &remote).unwrap();
+    done(|host| host.shared.compactor.done().compacted, 1).await;
+    assert!(first.elapsed() > Duration::from_secs(170), "longer each time");
+    assert!(host.stored(&id).unwrap().packs().len() < 8);
+    // After the end nothing is tried again.
+    host.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
