@@ -3,6 +3,7 @@
 //! A scan (netlink, else /proc) gives the listening sockets; the difference to the scan before is published and decides which
 //! forwarders are wanted. Everything stops for a snapshot and starts anew after it, so that no forwarder of an earlier life is left.
 
+mod alarm;
 mod board;
 mod captured;
 mod destroyed;

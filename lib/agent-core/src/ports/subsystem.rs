@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 
 use dormouse_agent_proto::control::ConnectionPolicy;
 
+use super::alarm::Alarm;
 use super::board::{Board, Port, Scope, Set};
 use super::captured::{Captured, Rule};
 use super::destroyed::Destroyed;
@@ -143,6 +144,7 @@ async fn keep_up(ports: &Arc<Ports>, forwarders: &mut Forwarders) {
     let mut scanner = Scanner::new();
     let mut searches = Searches::default();
     let mut destroyed = Destroyed::open().ok();
+    let alarm = Alarm::new();
     let mut before = Vec::new();
     let mut pause = SOON;
     loop {
@@ -154,12 +156,12 @@ async fn keep_up(ports: &Arc<Ports>, forwarders: &mut Forwarders) {
         let matters = |socket: &Socket| socket.remote.port() == 0 && forwarders.serves(socket.local.port());
         let broken = match &destroyed {
             None => {
-                tokio::time::sleep(pause).await;
+                alarm.after(pause).await;
                 false
             }
             Some(news) => {
                 tokio::select! {
-                    () = tokio::time::sleep(pause) => false,
+                    () = alarm.after(pause) => false,
                     told = news.until(matters) => told.is_err(),
                 }
             }

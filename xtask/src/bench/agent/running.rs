@@ -52,15 +52,9 @@ impl RunningAgent {
         Ok(Bytes(self.binary.metadata()?.len()))
     }
 
-    /// CPU time of all its threads, those that have ended too (`proc_pid_stat(5)`, fields utime and stime).
+    /// CPU time of all its threads, those that have ended too.
     pub(super) fn cpu_time(&self) -> anyhow::Result<Duration> {
-        let stat = self.proc("stat")?;
-        let (_, after_name) = stat.rsplit_once(')').context("stat has no name")?;
-        let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let ticks = |index: usize| fields.get(index).and_then(|f| f.parse::<u64>().ok()).context("stat is short");
-        // The name is the second field, utime the fourteenth.
-        let used = ticks(11)? + ticks(12)?;
-        Ok(Duration::from_millis(used * 1000 / rustix::param::clock_ticks_per_second().max(1)))
+        dormouse_host_sys::cpu_time_of(self.child.id()).context("the agent is gone")
     }
 
     pub(super) fn memory(&self) -> anyhow::Result<Bytes> {
