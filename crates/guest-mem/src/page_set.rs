@@ -123,6 +123,14 @@ impl PageSet {
         Self { words, pages }
     }
 
+    /// Members of either set, but for extra pages of `other`.
+    #[must_use]
+    pub fn union(&self, other: &Self) -> Self {
+        let mut out = self.clone();
+        other.ranges().for_each(|run| out.insert_range(run));
+        out
+    }
+
     /// Members of `self` that are not in `other`.
     #[must_use]
     pub fn difference(&self, other: &Self) -> Self {
@@ -165,6 +173,10 @@ mod tests {
             for (a, b) in set.ranges().zip(set.ranges().skip(1)) {
                 prop_assert!(a.end < b.start, "runs that touch are one");
             }
+            let mut others = PageSet::new(pages);
+            others.insert_range(pages / 3..pages / 2);
+            let both: BTreeSet<_> = model.iter().copied().chain(pages / 3..pages / 2).collect();
+            prop_assert_eq!(set.union(&others).iter().map(|p| p.0).collect::<BTreeSet<_>>(), both);
             for p in 0..500 {
                 prop_assert_eq!(set.contains(PageIndex(p)), model.contains(&p));
             }

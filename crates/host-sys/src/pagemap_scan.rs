@@ -7,10 +7,17 @@ use std::os::fd::AsFd;
 
 use rustix::ioctl::{Ioctl, IoctlOutput, Opcode, opcode};
 
+/// The page was written since it was last protected (by `userfaultfd(2)`), or never was.
+const IS_WRITTEN: u64 = 1 << 1;
 /// The page belongs to a file or to shared memory.
 const IS_FILE: u64 = 1 << 2;
 const IS_PRESENT: u64 = 1 << 3;
 const IS_SWAPPED: u64 = 1 << 4;
+
+/// Protects what is found.
+const PROTECT: u64 = 1 << 0;
+/// Fails where pages cannot be protected without a handler of faults.
+const CHECK_ASYNC: u64 = 1 << 1;
 
 /// Regions that one call may give.
 const AT_ONCE: usize = 1024;
@@ -80,17 +87,42 @@ pub(crate) fn own_pages(
     addresses: Range<u64>,
     found: &mut dyn FnMut(Range<u64>),
 ) -> io::Result<()> {
+    let own = Arguments {
+        category_inverted: IS_FILE,
+        category_mask: IS_FILE,
+        category_anyof_mask: IS_PRESENT | IS_SWAPPED,
+        ..Arguments::default()
+    };
+    scan(pagemap, addresses, own, found)
+}
+
+/// Calls `found` with ascending, page-aligned parts of `addresses` that were written since the last call, and protects them again.
+///
+/// Errors: `EPERM` for addresses that no `userfaultfd(2)` protects asynchronously; otherwise as [`own_pages`].
+pub(crate) fn take_written(
+    pagemap: impl AsFd,
+    addresses: Range<u64>,
+    found: &mut dyn FnMut(Range<u64>),
+) -> io::Result<()> {
+    let written = Arguments {
+        flags: PROTECT | CHECK_ASYNC,
+        category_mask: IS_WRITTEN,
+        return_mask: IS_WRITTEN,
+        ..Arguments::default()
+    };
+    scan(pagemap, addresses, written, found)
+}
+
+fn scan(
+    pagemap: impl AsFd,
+    addresses: Range<u64>,
+    wanted: Arguments,
+    found: &mut dyn FnMut(Range<u64>),
+) -> io::Result<()> {
     let mut regions = [Region::default(); AT_ONCE];
     let mut start = addresses.start;
     while start < addresses.end {
-        let arguments = Arguments {
-            start,
-            end: addresses.end,
-            category_inverted: IS_FILE,
-            category_mask: IS_FILE,
-            category_anyof_mask: IS_PRESENT | IS_SWAPPED,
-            ..Arguments::default()
-        };
+        let arguments = Arguments { start, end: addresses.end, ..wanted };
         let scan = Scan { arguments, regions: &mut regions };
         // SAFETY: `Scan` describes PAGEMAP_SCAN as documented at its impl.
         let (count, walk_end) = unsafe { rustix::ioctl::ioctl(&pagemap, scan) }?;

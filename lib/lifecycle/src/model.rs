@@ -229,6 +229,9 @@ pub struct RemoteCopy {
 pub struct Stillness {
     /// RAM that was copied.
     pub copied: Bytes,
+    /// RAM that had been copied before, while they ran, and had not changed since.
+    #[serde(default)]
+    pub ahead: Bytes,
     /// CPU time.
     pub cpu_micros: u64,
     /// Page faults.

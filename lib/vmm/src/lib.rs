@@ -22,6 +22,6 @@ mod vm;
 pub use error::{Result, VmmError};
 pub use fingerprint::Fingerprint;
 pub use qmp::QmpError;
-pub use ram::{PausedRam, RamFile, Restored};
+pub use ram::{FollowedRam, PausedRam, RamFile, Restored};
 pub use spec::{Boot, Disk, MacAddr, ParseMacError, UserNet, VmSpec};
 pub use vm::{ExitReason, ProcessEnd, RunState, Vm, Vmm};

@@ -25,6 +25,21 @@ pub trait PausedRam: RamSource + Send {
     }
 }
 
+/// The RAM of a VM that may run, with the pages that it writes followed. While it runs, what is read is a mixture, and pages that it
+/// wrote since the last [`written_since`](Self::written_since) may read as they were when it was restored.
+///
+/// Dropping it ends that, for which the VM may be held up by some 10 ms per GiB.
+pub trait FollowedRam: PausedRam {
+    /// The pages that the VM wrote since the last call, or since it is followed. They count as written from now on: of a VM that
+    /// is paused, this is then [`PausedRam`] in every respect.
+    ///
+    /// What the VM writes at the same time is given now or the next time. Blocks for some 10 ms per GiB at most.
+    ///
+    /// # Errors
+    /// What the system says. What was written is then not known any more.
+    fn written_since(&mut self) -> io::Result<PageSet>;
+}
+
 /// How the RAM of a restored VM came about.
 #[derive(Clone, Copy)]
 pub struct Restored<'a> {

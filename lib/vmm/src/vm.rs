@@ -8,7 +8,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use dormouse_guest_mem::{Bytes, RamLayout};
 
-use crate::{Boot, Fingerprint, PausedRam, Result, VmSpec};
+use crate::{Boot, Fingerprint, FollowedRam, PausedRam, Result, VmSpec};
 
 /// A way to run VMs on this machine.
 ///
@@ -101,6 +101,13 @@ pub trait Vm: Send + Sync {
     /// [`WrongState`](crate::VmmError::WrongState) unless this object paused the VM or found it paused;
     /// [`Ram`](crate::VmmError::Ram) if the process does not show its RAM as expected.
     fn paused_ram(&self) -> Result<Box<dyn PausedRam>>;
+
+    /// Begins to follow which pages the VM writes, so that its RAM can be copied while it runs. Blocks for some 30 ms per GiB that
+    /// it wrote, and for a second at most if it does not let itself be followed.
+    ///
+    /// # Errors
+    /// [`Ram`](crate::VmmError::Ram) if this system or this kind of VM offers no way to. The VM is as it was.
+    fn follow_ram(&self) -> Result<Box<dyn FollowedRam>>;
 
     /// Size of the RAM that the VM has written since it was started, at the moment: it may run. Blocks as long as
     /// [`paused_ram`](Self::paused_ram).

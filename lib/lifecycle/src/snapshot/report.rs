@@ -14,6 +14,7 @@ const BEFORE: &str = "non_zero_before_bytes";
 const AFTER: &str = "non_zero_after_bytes";
 const NEW_PACK: &str = "new_pack_bytes";
 const COPIED: &str = "copied_bytes";
+const AHEAD: &str = "copied_ahead_bytes";
 const STOPPED_CPU: &str = "stopped_cpu_us";
 const STOPPED_FAULTS: &str = "stopped_page_faults";
 const PAGES: &str = "pages_";
@@ -42,9 +43,9 @@ impl Report {
             figures.extend([(BEFORE.to_owned(), c.non_zero_before.0), (AFTER.to_owned(), c.non_zero_after.0)]);
         }
         if let Some(still) = self.stillness {
-            let (copied, cpu, faults) = (still.copied.0, still.cpu_micros, still.page_faults);
-            figures
-                .extend([(COPIED, copied), (STOPPED_CPU, cpu), (STOPPED_FAULTS, faults)].map(|(k, v)| (k.into(), v)));
+            let Stillness { copied, ahead, cpu_micros, page_faults } = still;
+            let all = [(COPIED, copied.0), (AHEAD, ahead.0), (STOPPED_CPU, cpu_micros), (STOPPED_FAULTS, page_faults)];
+            figures.extend(all.map(|(name, figure)| (name.to_owned(), figure)));
         }
         if let Some(counts) = &self.counts {
             figures.extend(names(counts).map(|(name, pages)| (format!("{PAGES}{name}"), pages.into())));
@@ -79,6 +80,7 @@ impl Report {
                 .map(|(non_zero_before, non_zero_after)| Comparison { non_zero_before, non_zero_after }),
             stillness: figure(COPIED).map(|copied| Stillness {
                 copied,
+                ahead: figure(AHEAD).unwrap_or_default(),
                 cpu_micros: figures.get(STOPPED_CPU).copied().unwrap_or_default(),
                 page_faults: figures.get(STOPPED_FAULTS).copied().unwrap_or_default(),
             }),
@@ -94,10 +96,10 @@ pub(super) fn pages(figures: &BTreeMap<String, u64>, name: &str) -> u64 {
     figures.get(&format!("{PAGES}{name}")).copied().unwrap_or(0)
 }
 
-/// What this process used while the virtual CPUs stood still, and what it copied.
-pub(super) fn stillness(copied: Bytes, used: &Usage) -> Stillness {
+/// What this process used while the virtual CPUs stood still, what it copied, and what it had copied before.
+pub(super) fn stillness(copied: Bytes, ahead: Bytes, used: &Usage) -> Stillness {
     let cpu_micros = u64::try_from(used.cpu.as_micros()).unwrap_or(u64::MAX);
-    Stillness { copied, cpu_micros, page_faults: used.page_faults }
+    Stillness { copied, ahead, cpu_micros, page_faults: used.page_faults }
 }
 
 fn names(counts: &PageCounts) -> [(&'static str, u32); 7] {
@@ -157,7 +159,7 @@ mod tests {
         let report = Report {
             introspection: Introspection::ZeroOnly { reason: "why".into() },
             comparison: Some(Comparison { non_zero_before: Bytes(9), non_zero_after: Bytes(5) }),
-            stillness: Some(Stillness { copied: Bytes(40), cpu_micros: 7, page_faults: 2 }),
+            stillness: Some(Stillness { copied: Bytes(40), ahead: Bytes(50), cpu_micros: 7, page_faults: 2 }),
             counts: Some(PageCounts { parent: 7, ..PageCounts::default() }),
             new_pack: Bytes(70),
             steps: vec![step("stop", 3), step("device state", 1), step("abc", 2)],

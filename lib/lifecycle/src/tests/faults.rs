@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
+use dormouse_guest_mem::Bytes;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
-use super::world::{RAM, State, World, noise};
-use crate::snapshot::Stored;
+use super::world::{Follow, RAM, State, World, noise};
+use crate::snapshot::{Stored, lab};
 use crate::{Error, SnapshotId};
 
 /// A small file system of its own, unmounted at the end.
@@ -49,6 +50,29 @@ async fn half_a_device_state_is_not_left_with_the_vm() {
     let error = world.checkpoint(&SnapshotId::random().unwrap()).await.unwrap_err();
     assert!(error.to_string().contains("it broke off"), "{error}");
     assert!(world.nothing_is_left());
+}
+
+#[tokio::test]
+async fn a_checkpoint_has_the_ram_of_the_stop_however_it_was_copied() {
+    let ram = noise(64 * 4096);
+    let mut early = ram.clone();
+    for page in [0, 7, 8, 63] {
+        early[page * 4096..][..4096].fill(1);
+    }
+    let ways = [None, Some(false), Some(true)].map(|way| way.map(|fails| Follow { early: early.clone(), fails }));
+    for follow in ways {
+        let dir = tempfile::tempdir().unwrap();
+        let world = World::following(dir.path(), ram.clone(), State::Whole(noise(100)), follow.clone()).await;
+        let id = SnapshotId::random().unwrap();
+        world.checkpoint(&id).await.unwrap();
+        assert!(lab::ram_of(&world.host, &id) == ram, "a page is as it was before");
+        let (copied, ahead) = match follow {
+            Some(Follow { fails: false, .. }) => (4, 60),
+            _ => (64, 0),
+        };
+        let stillness = world.host.inspect(&id).await.unwrap().stillness.unwrap();
+        assert_eq!((stillness.copied, stillness.ahead), (Bytes::of_pages(copied), Bytes::of_pages(ahead)));
+    }
 }
 
 #[tokio::test]

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use dormouse_agent_proto::control::PrepareReport;
-use dormouse_guest_mem::{Bytes, GuestAddr, RamLayout, RamRegion, RamSource};
-use dormouse_vmm::{Boot, ExitReason, Fingerprint, PausedRam, Restored, RunState, Vm, VmSpec, Vmm, VmmError};
+use dormouse_guest_mem::{Bytes, GuestAddr, PAGE_SIZE, PageIndex, PageSet, RamLayout, RamRegion, RamSource};
+use dormouse_vmm::{
+    Boot, ExitReason, Fingerprint, FollowedRam, PausedRam, Restored, RunState, Vm, VmSpec, Vmm, VmmError,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -54,9 +56,60 @@ struct FakeVm {
     state: State,
     agent: SocketAddr,
     told: Told,
+    follow: Option<Follow>,
+}
+
+/// RAM as it is while the VM runs, and whether it can be told at the end what the VM wrote since: the bytes that it has when it is stopped.
+#[derive(Clone)]
+pub(super) struct Follow {
+    pub(super) early: Vec<u8>,
+    pub(super) fails: bool,
 }
 
 struct FakeRam(Arc<Vec<u8>>);
+
+struct Followed {
+    early: FakeRam,
+    last: FakeRam,
+    looks: u32,
+    fails: bool,
+}
+
+impl RamSource for Followed {
+    fn len(&self) -> u64 {
+        self.last.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<()> {
+        if self.looks < 2 { &self.early } else { &self.last }.read_at(offset, buf)
+    }
+
+    fn populated(&self) -> io::Result<Vec<Range<u64>>> {
+        self.last.populated()
+    }
+}
+
+impl PausedRam for Followed {
+    fn restored(&self) -> Option<Restored<'_>> {
+        None
+    }
+}
+
+impl FollowedRam for Followed {
+    /// At the second look the VM stands still.
+    fn written_since(&mut self) -> io::Result<PageSet> {
+        self.looks += 1;
+        if self.fails && self.looks == 2 {
+            return Err(io::Error::other("nobody knows"));
+        }
+        let mut written = PageSet::new((self.len() / PAGE_SIZE as u64) as u32);
+        let both = self.early.0.chunks(PAGE_SIZE).zip(self.last.0.chunks(PAGE_SIZE));
+        for (page, _) in (0..).zip(both).filter(|(_, (early, last))| self.looks == 2 && early != last) {
+            written.insert(PageIndex(page));
+        }
+        Ok(written)
+    }
+}
 
 impl RamSource for FakeRam {
     fn len(&self) -> u64 {
@@ -121,6 +174,13 @@ impl Vm for FakeVm {
 
     fn paused_ram(&self) -> dormouse_vmm::Result<Box<dyn PausedRam>> {
         Ok(Box::new(FakeRam(Arc::clone(&self.ram))))
+    }
+
+    fn follow_ram(&self) -> dormouse_vmm::Result<Box<dyn FollowedRam>> {
+        let Follow { early, fails } =
+            self.follow.clone().ok_or_else(|| VmmError::Ram { reason: "nobody follows it".into() })?;
+        let (early, last) = (FakeRam(Arc::new(early)), FakeRam(Arc::clone(&self.ram)));
+        Ok(Box::new(Followed { early, last, looks: 0, fails }))
     }
 
     fn ram_written(&self) -> dormouse_vmm::Result<Bytes> {
@@ -228,10 +288,25 @@ pub(super) struct World {
 
 impl World {
     pub(super) async fn new(folder: &Path, ram: Vec<u8>, state: State) -> Self {
-        Self::with_remote(folder, ram, state, None).await
+        Self::made(folder, ram, state, None, None).await
     }
 
     pub(super) async fn with_remote(folder: &Path, ram: Vec<u8>, state: State, remote: Option<RemoteSetup>) -> Self {
+        Self::made(folder, ram, state, remote, None).await
+    }
+
+    /// With a VM whose RAM can be copied while it runs.
+    pub(super) async fn following(folder: &Path, ram: Vec<u8>, state: State, follow: Option<Follow>) -> Self {
+        Self::made(folder, ram, state, None, follow).await
+    }
+
+    async fn made(
+        folder: &Path,
+        ram: Vec<u8>,
+        state: State,
+        remote: Option<RemoteSetup>,
+        follow: Option<Follow>,
+    ) -> Self {
         let limits = Limits { image_threads: 2, ..Limits::default() };
         let options =
             Options { state: folder.to_owned(), vmm: Arc::new(FakeVmm), agent: "/nowhere".into(), limits, remote };
@@ -260,6 +335,7 @@ impl World {
             state,
             agent: addr,
             told: told.clone(),
+            follow,
         });
         Self { host, told, run, machine, overlay, vm, agent: Agent::new(addr, None) }
     }

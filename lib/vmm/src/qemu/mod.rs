@@ -14,6 +14,7 @@ mod maps;
 mod probe;
 mod process;
 mod ram_clone;
+mod ram_followed;
 mod ram_memfd;
 mod record;
 mod tail;

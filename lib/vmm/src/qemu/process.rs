@@ -9,6 +9,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use dormouse_host_sys::WriteWatch;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::Interest;
@@ -84,6 +85,13 @@ impl Process {
     /// The number as the system takes it.
     pub(super) fn id(&self) -> io::Result<Pid> {
         as_id(self.pid)
+    }
+
+    /// Watches what it writes to its memory. Its main thread is stopped for a moment.
+    pub(super) fn watch_writes(&self) -> io::Result<WriteWatch> {
+        let watch = WriteWatch::of(self.id()?, &self.pidfd)?;
+        // While the process lived its number was nobody else's.
+        if self.is_alive() { Ok(watch) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     /// Whether it has not ended: then the pid is its own, and always was.

@@ -18,6 +18,7 @@ const PAGE: u64 = PAGE_SIZE as u64;
 pub(super) struct CloneRam {
     base: RamFile,
     process: Process,
+    pagemap: File,
     mappings: Vec<Mapping>,
     written: PageSet,
     len: u64,
@@ -26,6 +27,13 @@ pub(super) struct CloneRam {
 impl CloneRam {
     /// Looks which of the `len` bytes of the file `base`, mapped by the process, are copies of its own.
     pub(super) fn read(process: &Process, base: &Path, len: u64) -> Result<Self> {
+        let mut ram = Self::find(process, base, len)?;
+        ram.look()?;
+        Ok(ram)
+    }
+
+    /// Finds where the process has mapped the `len` bytes of the file `base`. No page counts as written yet.
+    pub(super) fn find(process: &Process, base: &Path, len: u64) -> Result<Self> {
         let proc = |name: &str| format!("/proc/{}/{name}", process.pid);
         let file = File::open(base).map_err(VmmError::io("open", base))?;
         let name = FileName::of(&file, base).map_err(VmmError::io("examine", base))?;
@@ -38,8 +46,59 @@ impl CloneRam {
         let mappings = covering(&maps, &name, len).ok_or_else(|| VmmError::Ram {
             reason: format!("process {} does not map {} privately and whole", process.pid, base.display()),
         })?;
-        let written = written(&pagemap, &mappings, len).map_err(VmmError::io("read", proc("pagemap")))?;
-        Ok(Self { base: base_ram, process: process.clone(), mappings, written, len })
+        let pages = u32::try_from(len / PAGE)
+            .map_err(|_| VmmError::Ram { reason: format!("{} has too many pages", base.display()) })?;
+        Ok(Self { base: base_ram, process: process.clone(), pagemap, mappings, written: PageSet::new(pages), len })
+    }
+
+    /// Looks which pages are the process's own copies.
+    pub(super) fn look(&mut self) -> Result<()> {
+        let found = self.ask(dormouse_host_sys::own_pages);
+        self.written = found.map_err(VmmError::io("read", format!("/proc/{}/pagemap", self.process.pid)))?;
+        Ok(())
+    }
+
+    /// Counts these pages as written too.
+    pub(super) fn also_written(&mut self, pages: &PageSet) {
+        pages.ranges().for_each(|run| self.written.insert_range(run));
+    }
+
+    /// Those of these pages that are the process's own copies. A system call for each run.
+    pub(super) fn own_among(&self, pages: &PageSet) -> io::Result<PageSet> {
+        let mut own = PageSet::new(pages.capacity());
+        for run in pages.ranges() {
+            let mut places = Vec::new();
+            self.push_places(PageIndex(run.start).offset()..PageIndex(run.end).offset(), &mut places)?;
+            let mut first = u64::from(run.start);
+            for place in places {
+                let page_at = |address: u64| u32::try_from(first + (address - place.start) / PAGE).unwrap_or(u32::MAX);
+                dormouse_host_sys::own_pages(&self.pagemap, place.clone(), &mut |found| {
+                    own.insert_range(page_at(found.start)..page_at(found.end));
+                })?;
+                first += (place.end - place.start) / PAGE;
+            }
+        }
+        Ok(own)
+    }
+
+    /// The process's addresses at which it has mapped the file.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = Range<u64>> + '_ {
+        self.mappings.iter().map(|m| m.address..m.address + m.len)
+    }
+
+    /// The pages whose addresses `find` gives, which is called for each mapping with the process's pagemap.
+    pub(super) fn ask(
+        &self,
+        find: impl Fn(&File, Range<u64>, &mut dyn FnMut(Range<u64>)) -> io::Result<()>,
+    ) -> io::Result<PageSet> {
+        let mut set = PageSet::new(self.written.capacity());
+        for m in &self.mappings {
+            let page_at = |address: u64| u32::try_from((m.offset + address - m.address) / PAGE).unwrap_or(u32::MAX);
+            find(&self.pagemap, m.address..m.address + m.len, &mut |found| {
+                set.insert_range(page_at(found.start)..page_at(found.end));
+            })?;
+        }
+        Ok(set)
     }
 
     /// The pages that the VM wrote.
@@ -129,17 +188,4 @@ impl PausedRam for CloneRam {
         let parts = runs.iter().map(|run| PageIndex(run.start).offset()..PageIndex(run.end).offset());
         self.read_written(parts, into)
     }
-}
-
-/// Which pages of the mapped file are the process's own copies.
-fn written(pagemap: &File, mappings: &[Mapping], len: u64) -> io::Result<PageSet> {
-    let pages = u32::try_from(len / PAGE).map_err(|_| io::ErrorKind::FileTooLarge)?;
-    let mut set = PageSet::new(pages);
-    for m in mappings {
-        let page_at = |address: u64| u32::try_from((m.offset + address - m.address) / PAGE).unwrap_or(u32::MAX);
-        dormouse_host_sys::own_pages(pagemap, m.address..m.address + m.len, &mut |own| {
-            set.insert_range(page_at(own.start)..page_at(own.end));
-        })?;
-    }
-    Ok(set)
 }

@@ -17,11 +17,12 @@ use super::connect::{Connections, END_SHOWS};
 use super::probe::Deadlines;
 use super::process::Process;
 use super::ram_clone::CloneRam;
+use super::ram_followed::FollowedClone;
 use super::ram_memfd::MemfdRam;
 use super::record::{self, RamPlace, Record};
 use super::tail::Outputs;
 use crate::qmp::Qmp;
-use crate::{ExitReason, PausedRam, QmpError, Result, RunState, Vm, VmSpec, VmmError};
+use crate::{ExitReason, FollowedRam, PausedRam, QmpError, Result, RunState, Vm, VmSpec, VmmError};
 
 /// A VM whose QEMU takes commands.
 pub(super) struct QemuVm {
@@ -174,6 +175,14 @@ impl Vm for QemuVm {
             Ram::Memfd(ram) => Box::new(ram.clone()),
             Ram::Private { file } => Box::new(self.clone_ram(file)?),
         })
+    }
+
+    fn follow_ram(&self) -> Result<Box<dyn FollowedRam>> {
+        match &self.ram {
+            // Shared memory: only templates are booted, and they are never let go on.
+            Ram::Memfd(_) => Err(VmmError::Ram { reason: "the RAM of a booted VM cannot be followed".into() }),
+            Ram::Private { file } => Ok(Box::new(FollowedClone::begin(&self.process, file, self.record.spec.ram.0)?)),
+        }
     }
 
     fn ram_written(&self) -> Result<Bytes> {

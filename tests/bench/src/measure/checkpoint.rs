@@ -34,6 +34,7 @@ fn checks(seen: &Inspection) -> anyhow::Result<Vec<Check>> {
         Check::at_most(name, Value::Millis(per_gib), MOST_STOPPED),
         Check::plain("checkpoint: virtual CPUs stopped", Value::Millis(stopped)),
         Check::plain("checkpoint: copied meanwhile", Value::Size(cost.copied)),
+        Check::plain("checkpoint: copied ahead, while it ran", Value::Size(cost.ahead)),
         Check::plain("checkpoint: page faults meanwhile", Value::Count(cost.page_faults)),
         Check::plain("checkpoint: CPU time meanwhile", Value::Millis(millis(cost.cpu_micros))),
     ])

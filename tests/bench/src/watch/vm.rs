@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use dormouse_guest_mem::{Bytes, RamLayout};
-use dormouse_vmm::{ExitReason, PausedRam, Result, RunState, Vm, VmSpec, VmmError};
+use dormouse_vmm::{ExitReason, FollowedRam, PausedRam, Result, RunState, Vm, VmSpec, VmmError};
 
 use super::{Eye, lock};
 
@@ -56,6 +56,10 @@ impl Vm for WatchedVm {
 
     fn paused_ram(&self) -> Result<Box<dyn PausedRam>> {
         self.inner.paused_ram()
+    }
+
+    fn follow_ram(&self) -> Result<Box<dyn FollowedRam>> {
+        self.inner.follow_ram()
     }
 
     fn ram_written(&self) -> Result<Bytes> {

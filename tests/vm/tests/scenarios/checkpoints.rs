@@ -168,7 +168,10 @@ fn the_vcpus_stand_still_only_for_the_copy() {
         }
         let position = |name: &str| seen.steps.iter().position(|s| s.name == name);
         assert!(position("introspect") > position("stopped in all"), "free pages are found in the copy");
-        println!("{:?}", seen.stillness.unwrap());
+        let stillness = seen.stillness.unwrap();
+        println!("{stillness:?}");
+        assert!(stillness.ahead.0 > 400 << 20, "what the guest wrote before is copied while it runs");
+        assert!(stillness.copied.0 < stillness.ahead.0 / 2);
         let used = seen.ram.0 - seen.free.0;
         let per_gib = step("stopped in all").as_secs_f64() * 1000.0 / (used as f64 / (1u64 << 30) as f64);
         println!("{} used, {per_gib:.1} ms per GiB of them, {whole:?} in all", dormouse_guest_mem::Bytes(used));
@@ -189,12 +192,62 @@ fn what_a_guest_has_freed_is_not_copied_where_that_is_much() {
         let snapshot = host.checkpoint(&info.id, None).await.unwrap();
         host.kill(&info.id).await.unwrap();
         let seen = host.inspect(&snapshot.id).await.unwrap();
-        println!("{:?}", seen.stillness.unwrap());
-        assert!(seen.stillness.unwrap().copied.0 < 400 << 20);
+        let stillness = seen.stillness.unwrap();
+        println!("{stillness:?}");
+        assert!(stillness.copied.0 + stillness.ahead.0 < 400 << 20);
         host.verify(&snapshot.id).await.unwrap();
         let copy = start_from(snapshot.id.as_str()).await;
         assert_eq!(Guest::of(host, &copy.id).await.sh("sha256sum /dev/shm/memory").await, sum);
         host.kill(&copy.id).await.unwrap();
         host.remove_snapshot(snapshot.id.as_str()).await.unwrap();
+    });
+}
+
+/// Writes its round's number to every page of its memory, round after round, and ends when a page has not that of the last round.
+const ROUNDS: &str = r#"
+import mmap, os, struct
+pages, number = 8192, 0
+memory = mmap.mmap(-1, pages * 4096)
+while True:
+    number += 1
+    for page in range(pages):
+        at = page * 4096 + page * 64 % 4032
+        found, = struct.unpack_from("<I", memory, at)
+        if found != number - 1:
+            open("/run/stale", "w").write(f"page {page} has {found} in round {number}")
+            raise SystemExit(1)
+        struct.pack_into("<I", memory, at, number)
+    open("/run/round.new", "w").write(str(number))
+    os.rename("/run/round.new", "/run/round")
+"#;
+
+/// Waits until it has been through all of its memory once more.
+async fn one_more_round(guest: &Guest) {
+    let wait =
+        "n=$(cat /run/round); while [ $(cat /run/round) -lt $((n + 2)) ] && [ ! -e /run/stale ]; do sleep 0.1; done";
+    guest.sh(wait).await;
+    assert_eq!(guest.run("cat /run/stale").await.code, 1, "{}", guest.sh("cat /run/stale").await);
+}
+
+#[test]
+fn a_guest_that_writes_all_the_time_has_in_its_snapshot_what_it_had_when_it_stood_still() {
+    block_on(async {
+        let (info, guest) = sandbox().await;
+        let host = host().await;
+        guest.sh(&format!("cat > /run/rounds.py << 'END'\n{ROUNDS}\nEND")).await;
+        guest.sh("setsid python3 /run/rounds.py >/dev/null 2>&1 & while [ ! -e /run/round ]; do sleep 0.1; done").await;
+        for _ in 0..2 {
+            let snapshot = host.checkpoint(&info.id, None).await.unwrap();
+            let stillness = host.inspect(&snapshot.id).await.unwrap().stillness.unwrap();
+            println!("{stillness:?}");
+            assert!(stillness.ahead.0 > 0 && stillness.copied.0 > 0, "some was copied ahead, some was written later");
+            let copy = start_from(snapshot.id.as_str()).await;
+            one_more_round(&Guest::of(host, &copy.id).await).await;
+            host.verify(&snapshot.id).await.unwrap();
+            host.kill(&copy.id).await.unwrap();
+            host.remove_snapshot(snapshot.id.as_str()).await.unwrap();
+        }
+        one_more_round(&guest).await;
+        host.kill(&info.id).await.unwrap();
     });
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use dormouse_agent_proto::control::PrepareReport;
 use dormouse_guest_mem::Bytes;
 use dormouse_image::publish::Staging;
-use dormouse_vmm::Vm;
+use dormouse_vmm::{PausedRam, Vm};
 
 use super::look_inside::{Found, Hints, look_inside};
 use super::material::{Material, RAW_STATE, Stop};
@@ -16,7 +16,7 @@ use super::room::Room;
 use super::{Subject, measure};
 use crate::host::Shared;
 use crate::snapshot::EarlyCopy;
-use crate::snapshot::captured::CapturedRam;
+use crate::snapshot::captured::{Ahead, CapturedRam, Copied};
 use crate::snapshot::parent::ParentImage;
 use crate::snapshot::report::Steps;
 use crate::snapshot::stored::{DEVICE_STATE, Draft, OVERLAY};
@@ -29,7 +29,7 @@ pub(super) enum Fate {
         /// Non-zero RAM before the guest got ready, if other methods are to be compared.
         before: Option<Bytes>,
     },
-    /// It goes on at once: what a snapshot needs is copied into `room` and into staging.
+    /// It goes on at once: what a snapshot needs is copied into `room`, as far as it was not ahead, and into staging.
     GoesOn { room: Room },
 }
 
@@ -138,7 +138,7 @@ impl Work {
 
     /// For a VM that is about to go on: only what cannot wait.
     fn copy(self, room: Room, early: EarlyCopy, mut steps: Steps, mut stop: Stop) -> Result<Material> {
-        let live = self.vm.paused_ram().map_err(Error::vmm)?;
+        let (live, ahead) = self.written_last(room.ahead)?;
         let layout = self.vm.layout().clone();
         steps.done("find written pages");
         let found = if room.look_first {
@@ -148,14 +148,26 @@ impl Work {
         } else {
             Found::Later(self.hints)
         };
-        let copied = CapturedRam::copy(&*live, found.free(), room.buffer, self.threads);
-        let copied = copied.map_err(Error::io("copy the guest's RAM"))?;
+        let captured = CapturedRam::copy(&*live, found.free(), ahead, room.buffer, self.threads);
+        let captured = captured.map_err(Error::io("copy the guest's RAM"))?;
         steps.done("copy");
-        stop.copied = copied.copied();
+        (stop.copied, stop.ahead) = captured.copied();
         let again = early.finish()?;
-        stop.early = Some(early);
+        stop.kept = Some((early, live));
         steps.done(if again { "copy disk again" } else { "disks" });
         let Self { parent, staging, draft, .. } = self;
-        Ok(Material { ram: Box::new(copied), layout, parent, found, comparison: None, stop, steps, staging, draft })
+        Ok(Material { ram: Box::new(captured), layout, parent, found, comparison: None, stop, steps, staging, draft })
+    }
+
+    /// The RAM of the VM, which stands still, and what was copied of it ahead.
+    fn written_last(&self, ahead: Option<Ahead>) -> Result<(Box<dyn PausedRam>, Option<Copied>)> {
+        match ahead.map(Ahead::finish) {
+            Some(Ok((ram, copied))) => return Ok((ram, Some(copied))),
+            Some(Err(error)) => {
+                tracing::warn!(snapshot = %self.draft.id, %error, "what the VM wrote last is not known: copying all of it again");
+            }
+            None => {}
+        }
+        Ok((self.vm.paused_ram().map_err(Error::vmm)?, None))
     }
 }

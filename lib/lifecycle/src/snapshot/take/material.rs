@@ -39,11 +39,12 @@ pub(crate) struct Material {
 pub(super) struct Stop {
     since: Instant,
     before: Usage,
-    /// RAM that was copied meanwhile.
+    /// RAM that was copied meanwhile, and what had been copied before and was used.
     pub(super) copied: Bytes,
-    /// What copied the overlay disk. Kept until the VM goes on: to end its watch the kernel waits some 10 ms for all who may still
-    /// be looking at it (`fsnotify_destroy_group`, fs/notify/group.c).
-    pub(super) early: Option<EarlyCopy>,
+    pub(super) ahead: Bytes,
+    /// What copied the overlay disk, and the VM's RAM. Kept until the VM goes on: to end the watches over them the kernel takes some
+    /// 10 ms each (`fsnotify_destroy_group`, fs/notify/group.c; `userfaultfd_release`, fs/userfaultfd.c).
+    pub(super) kept: Option<(EarlyCopy, Box<dyn PausedRam>)>,
     /// Known when they run again.
     cost: Option<Stillness>,
 }
@@ -52,7 +53,7 @@ impl Stop {
     /// To be called just before the VM is told to stop.
     pub(super) fn begins() -> Self {
         let before = Usage::of_process().unwrap_or_default();
-        Self { since: Instant::now(), before, copied: Bytes(0), early: None, cost: None }
+        Self { since: Instant::now(), before, copied: Bytes(0), ahead: Bytes(0), kept: None, cost: None }
     }
 }
 
@@ -62,7 +63,9 @@ impl Material {
         self.steps.done("go on");
         self.steps.also("stopped in all", self.stop.since.elapsed());
         let used = Usage::of_process().unwrap_or_default().since(&self.stop.before);
-        self.stop.cost = Some(report::stillness(self.stop.copied, &used));
+        self.stop.cost = Some(report::stillness(self.stop.copied, self.stop.ahead, &used));
+        let kept = self.stop.kept.take();
+        tokio::task::spawn_blocking(move || drop(kept));
     }
 
     /// Makes the snapshot. When this returns it is durable.

@@ -1,10 +1,11 @@
 //! Taking a snapshot of a running VM.
 //!
 //! A *pause* ends the VM: it stays stopped until everything is durable, so that a failure can let it go on as if nothing had
-//! been asked. A *checkpoint* lets it go on as soon as its RAM and disk are copied; what is left is done from the copy. Both
+//! been asked. A *checkpoint* lets it go on as soon as its RAM and disk are copied, most of which is done before it is stopped; what is left is done from the copy. Both
 //! leave nothing on disk when they fail.
 
 mod call_off;
+mod early;
 mod gather;
 #[cfg(test)]
 pub(crate) mod lab;
@@ -81,8 +82,11 @@ pub(crate) async fn take(
 pub(crate) async fn checkpoint(shared: &Arc<Shared>, subject: &Subject<'_>, id: &SnapshotId) -> Result<Material> {
     let mut steps = Steps::start();
     let copied = async {
+        // Before the guest is asked to get ready, from when on its processes stand still.
+        let ahead = early::copy_ahead(subject.vm, id, shared.limits.image_threads).await;
+        steps.done("copy ahead");
         let prepared = prepare::prepare(shared, subject.agent, PauseOptions::default().cache, id, &mut steps).await?;
-        let room = Room::make(subject.vm, &prepared).await?;
+        let room = Room::make(subject.vm, &prepared, ahead).await?;
         steps.done("make room");
         gather::gather(shared, subject, &prepared, Fate::GoesOn { room }, id, steps).await
     };

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::guest::{COUNTER, Program, WRITTEN_FROM, WRITTEN_PAGES};
 use super::*;
 use crate::{RunState, VmmError};
-use dormouse_guest_mem::{PAGE_SIZE, PageIndex};
+use dormouse_guest_mem::{PAGE_SIZE, PageIndex, PageSet};
 
 fn count(ram: &[u8]) -> u32 {
     u32::from_le_bytes(ram[COUNTER..COUNTER + 4].try_into().unwrap())
@@ -178,4 +178,60 @@ async fn ram_of_a_vm_that_is_gone_cannot_be_read_where_it_wrote() {
     clone.kill().await.unwrap();
     assert!(ram.read_at(WRITTEN_FROM as u64, &mut page).is_err());
     assert!(clone.paused_ram().is_err());
+}
+
+/// Reads these pages into a copy of all RAM.
+fn read_again(ram: &dyn RamSource, pages: &PageSet, copy: &mut [u8]) {
+    for run in pages.ranges() {
+        ram.read_at(PageIndex(run.start).offset(), &mut copy[page_bytes(&run)]).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn ram_that_is_copied_while_the_vm_runs_is_its_ram_once_what_it_wrote_meanwhile_is_copied_again() {
+    let bench = Bench::new().await;
+    let source = bench.boot("source", Program::Count).await;
+    assert!(matches!(source.follow_ram(), Err(VmmError::Ram { .. })), "nobody can follow what is shared");
+    source.pause().await.unwrap();
+    let snapshot = Snapshot::take(&bench, &source, "first").await;
+    source.kill().await.unwrap();
+    let vm = bench.restore("vm", &snapshot).await.unwrap();
+    vm.resume().await.unwrap();
+
+    for _ in 0..3 {
+        let mut followed = vm.follow_ram().unwrap();
+        let mut copy = vec![0; followed.len() as usize];
+        followed.read_at(0, &mut copy).unwrap();
+        for _ in 0..5 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let written = followed.written_since().unwrap();
+            assert!(written.contains(PageIndex((COUNTER / PAGE_SIZE) as u32)), "it counts on");
+            assert!((written.len() as usize) < 2 * WRITTEN_PAGES, "{} pages", written.len());
+            read_again(&*followed, &written, &mut copy);
+        }
+        vm.pause().await.unwrap();
+        let last = followed.written_since().unwrap();
+        read_again(&*followed, &last, &mut copy);
+        assert!(followed.written_since().unwrap().is_empty(), "a paused VM writes nothing");
+        let paused = vm.paused_ram().unwrap();
+        assert!(copy == populated(&*paused), "a page that was written is missing");
+        let (by_then, now) = (followed.restored().unwrap().written, paused.restored().unwrap().written);
+        assert!(now.difference(by_then).is_empty(), "written, and not noted");
+        vm.resume().await.unwrap();
+    }
+    vm.kill().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_vm_that_is_gone_cannot_be_followed() {
+    let bench = Bench::new().await;
+    let source = bench.boot("source", Program::Count).await;
+    source.pause().await.unwrap();
+    let snapshot = Snapshot::take(&bench, &source, "first").await;
+    source.kill().await.unwrap();
+    let vm = bench.restore("vm", &snapshot).await.unwrap();
+    let mut followed = vm.follow_ram().unwrap();
+    vm.kill().await.unwrap();
+    assert!(vm.follow_ram().is_err());
+    assert!(followed.written_since().is_err() || followed.read_at(0, &mut [0; PAGE_SIZE]).is_err());
 }
