@@ -166,8 +166,6 @@ fn the_vcpus_stand_still_only_for_the_copy() {
         for s in &seen.steps {
             println!("{:>10.1} ms {}", s.micros as f64 / 1000.0, s.name);
         }
-        let position = |name: &str| seen.steps.iter().position(|s| s.name == name);
-        assert!(position("introspect") > position("stopped in all"), "free pages are found in the copy");
         let stillness = seen.stillness.unwrap();
         println!("{stillness:?}");
         assert!(stillness.ahead.0 > 400 << 20, "what the guest wrote before is copied while it runs");
