@@ -8,7 +8,7 @@ mod tests;
 use std::io;
 use std::ops::Range;
 
-use dormouse_guest_mem::{Bytes, PAGE_SIZE, PageIndex, PageSet, RamSource};
+use dormouse_guest_mem::{Bytes, PAGE_SIZE, PageSet, RamSource};
 use dormouse_host_sys::Buffer;
 use dormouse_vmm::{PausedRam, RamFile, Restored};
 

@@ -1,5 +1,6 @@
 use std::collections::VecDeque;
 
+use dormouse_guest_mem::PageIndex;
 use dormouse_vmm::FollowedRam;
 use proptest::prelude::*;
 
