@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -146,6 +147,9 @@ fn serve(waits: Waits, mut memory: Buffer, mut orders: PipeReader, mut answers: 
     if waits == Waits::Forbidden && !forbid_userfaultfd() {
         end(1);
     }
+    ANSWERS.store(answers.as_raw_fd(), Ordering::SeqCst);
+    // SAFETY: the handler does nothing but a system call.
+    unsafe { libc::signal(libc::SIGUSR1, answer_signal as *const () as libc::sighandler_t) };
     loop {
         if answers.write_all(&[1]).is_err() {
             end(5);
@@ -168,6 +172,13 @@ fn serve(waits: Waits, mut memory: Buffer, mut orders: PipeReader, mut answers: 
             _ => {}
         }
     }
+}
+
+static ANSWERS: AtomicI32 = AtomicI32::new(-1);
+
+extern "C" fn answer_signal(_: i32) {
+    // SAFETY: one byte of a constant.
+    unsafe { libc::write(ANSWERS.load(Ordering::SeqCst), [1u8].as_ptr().cast(), 1) };
 }
 
 /// Closes what other tests of this program had open when it was forked.
@@ -305,15 +316,26 @@ fn a_process_that_may_not_make_the_call_is_not_watched_and_lives_on() {
 
 #[test]
 fn signals_that_come_at_the_same_time_are_not_lost() {
-    let mut other = Other::start(Waits::Ppoll);
-    for page in 0..60 {
-        kill_process(other.pid, Signal::WINCH).unwrap();
-        other.watch().unwrap();
-        other.writes(By::Itself, page);
-    }
-    kill_process(other.pid, Signal::TERM).unwrap();
-    let _ = other.watch();
-    assert_eq!(other.ended().terminating_signal(), Some(Signal::TERM.as_raw()));
+    let mut other = Other::start(Waits::EventLoop);
+    let (pid, pidfd, done) = (other.pid, other.pidfd(), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::SeqCst) {
+                let _ = WriteWatch::of(pid, &pidfd);
+            }
+        });
+        let lost = (0..60_000).find(|_| {
+            kill_process(pid, Signal::USR1).unwrap();
+            if poll(&other.says, 5000) == 0 {
+                return true;
+            }
+            other.hears();
+            false
+        });
+        done.store(true, Ordering::SeqCst);
+        assert_eq!(lost, None);
+    });
+    other.ends_well();
 }
 
 #[test]
