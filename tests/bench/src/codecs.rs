@@ -8,14 +8,22 @@ use std::io;
 use std::time::Duration;
 
 use dormouse_guest_mem::{Bytes, PAGE_SIZE, PageIndex, RamSource};
-use rustix::time::{ClockId, clock_gettime};
 use zstd::bulk::{Compressor, Decompressor};
+
+use crate::cpu_time;
 
 /// Pages that are compressed together, as in a pack.
 const FRAME: usize = 16 * PAGE_SIZE;
 /// What the zstd program takes by default; a dictionary is trained on a hundred times as much.
 const DICTIONARY: usize = 110 << 10;
 const SAMPLES: usize = 100 * DICTIONARY;
+
+/// Every way, on the pages that the parent has not.
+#[derive(Clone, Debug)]
+pub(crate) struct Trials {
+    pub(crate) raw: Bytes,
+    pub(crate) each: Vec<Trial>,
+}
 
 /// One way, on all pages.
 #[derive(Clone, Debug)]
@@ -46,9 +54,9 @@ impl Known {
     }
 
     /// Tries every way on those of `pages` that the parent has not.
-    pub(crate) fn try_all(&self, ram: &dyn RamSource, pages: &[PageIndex]) -> io::Result<(Bytes, Vec<Trial>)> {
+    pub(crate) fn try_all(&self, ram: &dyn RamSource, pages: &[PageIndex]) -> io::Result<Trials> {
         let bytes = new_pages(ram, pages, &mut self.hashes.clone())?;
-        let trials = vec![
+        let each = vec![
             zstd("zstd, level 1", &bytes, Compressor::new(1)?, Decompressor::new()?)?,
             zstd("zstd, level 3", &bytes, Compressor::new(3)?, Decompressor::new()?)?,
             zstd(
@@ -59,7 +67,7 @@ impl Known {
             )?,
             lz4(&bytes)?,
         ];
-        Ok((Bytes(bytes.len() as u64), trials))
+        Ok(Trials { raw: Bytes(bytes.len() as u64), each })
     }
 }
 
@@ -98,9 +106,9 @@ fn trial(
     mut encode: impl FnMut(&[u8]) -> io::Result<Vec<u8>>,
     mut decode: impl FnMut(&[u8], usize) -> io::Result<Vec<u8>>,
 ) -> io::Result<Trial> {
-    let begun = cpu_time();
+    let begun = cpu_time::of_thread();
     let frames: Vec<Vec<u8>> = bytes.chunks(FRAME).map(&mut encode).collect::<io::Result<_>>()?;
-    let encoded = cpu_time();
+    let encoded = cpu_time::of_thread();
     let mut stored = 0;
     for (raw, frame) in bytes.chunks(FRAME).zip(&frames) {
         // What does not become smaller is stored as it is.
@@ -109,12 +117,7 @@ fn trial(
             return Err(io::ErrorKind::InvalidData.into());
         }
     }
-    Ok(Trial { name, stored: Bytes(stored as u64), encode: encoded - begun, decode: cpu_time() - encoded })
-}
-
-fn cpu_time() -> Duration {
-    let now = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
+    Ok(Trial { name, stored: Bytes(stored as u64), encode: encoded - begun, decode: cpu_time::of_thread() - encoded })
 }
 
 #[cfg(test)]
@@ -143,12 +146,12 @@ mod tests {
         let known = Known::of(&parent, &pages(0..6400)).unwrap();
         let mut ram = parent[..4 * PAGE_SIZE].to_vec();
         ram.extend(self::ram(1000));
-        let (raw, trials) = known.try_all(&ram, &pages(0..36)).unwrap();
+        let Trials { raw, each } = known.try_all(&ram, &pages(0..36)).unwrap();
         assert_eq!(raw, Bytes(2 * FRAME as u64), "the parent's four pages are not among them");
-        for Trial { name, stored, .. } in trials {
+        for Trial { name, stored, .. } in each {
             assert!(stored.0 < FRAME as u64 + 16_000, "{name}: {stored}");
         }
-        let (raw, trials) = known.try_all(&ram, &pages(20..36)).unwrap();
-        assert!(trials.iter().all(|trial| trial.stored == raw), "{trials:?}");
+        let Trials { raw, each } = known.try_all(&ram, &pages(20..36)).unwrap();
+        assert!(each.iter().all(|trial| trial.stored == raw), "{each:?}");
     }
 }

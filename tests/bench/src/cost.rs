@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use dormouse_guest_mem::Bytes;
-use rustix::time::{ClockId, clock_gettime};
+
+use crate::cpu_time;
 
 /// The state of this process before the work.
 #[derive(Clone, Copy, Debug)]
@@ -29,23 +30,18 @@ impl Baseline {
     /// From here on. The kernel's mark of the most memory is set back (`proc_pid_clear_refs(5)`).
     pub(crate) fn now() -> anyhow::Result<Self> {
         fs::write("/proc/self/clear_refs", "5").context("set back the mark of the most memory")?;
-        Ok(Self { cpu: cpu_time(), resident: status("VmRSS:")? })
+        Ok(Self { cpu: cpu_time::of_process(), resident: status("VmRSS:")? })
     }
 
     /// What was used until now.
     pub(crate) fn cost(&self) -> anyhow::Result<Cost> {
         let peak = status("VmHWM:")?;
         Ok(Cost {
-            cpu: cpu_time().saturating_sub(self.cpu),
+            cpu: cpu_time::of_process().saturating_sub(self.cpu),
             peak,
             growth: Bytes(peak.0.saturating_sub(self.resident.0)),
         })
     }
-}
-
-fn cpu_time() -> Duration {
-    let now = clock_gettime(ClockId::ProcessCPUTime);
-    Duration::new(u64::try_from(now.tv_sec).unwrap_or(0), u32::try_from(now.tv_nsec).unwrap_or(0))
 }
 
 fn status(key: &str) -> anyhow::Result<Bytes> {

@@ -7,6 +7,7 @@ mod block_hashes;
 mod census;
 mod codecs;
 mod cost;
+mod cpu_time;
 mod figures;
 mod lab;
 mod measure;

@@ -15,7 +15,7 @@ use dormouse_image::{
 use dormouse_introspect::{ClassMap, NoteLocation, Request, survey};
 use dormouse_vmm::{PausedRam, Vm};
 
-use crate::codecs::{Known, Trial};
+use crate::codecs::{Known, Trials};
 use crate::cost::{Baseline, Cost};
 
 /// Threads of a pause: the machines that figures are compared on have two cores.
@@ -50,8 +50,8 @@ pub(crate) struct Pause {
     pub(crate) cost: Cost,
     /// Work on RAM, one step after the other.
     pub(crate) steps: Vec<(&'static str, Duration)>,
-    /// What is new since the parent, and what it takes by each way of compressing it.
-    pub(crate) codecs: (Bytes, Vec<Trial>),
+    /// What it stores by each way of compressing it, if that was asked for.
+    pub(crate) codecs: Option<Trials>,
 }
 
 impl Stored {
@@ -103,8 +103,8 @@ impl Store {
     }
 
     /// Does with a paused VM what a pause does: the page structures, the overlay's blocks, accounting, compression, device
-    /// state. Afterwards the image is checked and other ways of compressing are tried, which is not counted.
-    pub(crate) fn pause(&self, name: &str, vm: &dyn Vm, parent: &Stored) -> anyhow::Result<Pause> {
+    /// state. Afterwards the image is checked and, with `codecs`, other ways of compressing are tried, which is not counted.
+    pub(crate) fn pause(&self, name: &str, vm: &dyn Vm, parent: &Stored, codecs: bool) -> anyhow::Result<Pause> {
         let writable = vm.spec().disks.iter().find(|disk| !disk.read_only).context("no overlay disk")?;
         let (baseline, mut steps) = (Baseline::now()?, Steps::start());
         let ram = vm.paused_ram()?;
@@ -119,8 +119,11 @@ impl Store {
         stored.device_state = self.device_state(name, vm)?;
         stored.overlay = Bytes(fs::metadata(&writable.file)?.blocks() * 512);
         self.verify(&stored, &writable.file)?;
-        let started = ram.restored().context("the VM was not restored")?.file;
-        let codecs = Known::of(started, &parent.data_pages())?.try_all(&*ram, &stored.data_pages())?;
+        let try_all = || {
+            let started = ram.restored().context("the VM was not restored")?.file;
+            anyhow::Ok(Known::of(started, &parent.data_pages())?.try_all(&*ram, &stored.data_pages())?)
+        };
+        let codecs = codecs.then(try_all).transpose()?;
         Ok(Pause { stored, cost, steps: steps.done, codecs })
     }
 

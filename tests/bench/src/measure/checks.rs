@@ -5,7 +5,7 @@ use std::time::Duration;
 use dormouse_guest_mem::Bytes;
 
 use super::stop::Stop;
-use crate::codecs::Trial;
+use crate::codecs::{Trial, Trials};
 use crate::figures::{Check, Value, percent};
 use crate::portion::Portion;
 use crate::store::{Pause, Stored};
@@ -68,11 +68,11 @@ pub(super) fn costs(stop: &Stop, ram: Bytes) -> Vec<Check> {
     ]
 }
 
-/// What the pages that are new since the parent take by each way of compressing them.
+/// What the pages that are new since the parent take by each way of compressing them, if that was tried.
 pub(super) fn codecs(stop: &Stop) -> Vec<Check> {
-    let (raw, trials) = &stop.pause.codecs;
+    let Some(Trials { raw, each }) = &stop.pause.codecs else { return Vec::new() };
     let mut all = vec![Check::plain("pages that the parent has not", Value::Size(*raw))];
-    for Trial { name, stored, encode, decode } in trials {
+    for Trial { name, stored, encode, decode } in each {
         all.push(Check::plain(format!("the same by {name}"), Value::Size(*stored)));
         all.push(Check::plain(format!("CPU time of {name}, to compress"), Value::Millis(encode.as_secs_f64() * 1e3)));
         all.push(Check::plain(format!("CPU time of {name}, to decompress"), Value::Millis(decode.as_secs_f64() * 1e3)));

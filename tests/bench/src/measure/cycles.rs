@@ -36,7 +36,7 @@ pub(super) async fn measure(lab: &Arc<Lab>, other_guests: bool) -> anyhow::Resul
 
     let once = lab.sandbox().await?;
     once.guest.sh(TRIVIAL).await;
-    let (stop, kpageflags) = with_kpageflags(lab, &once, "W3-once").await?;
+    let (stop, kpageflags) = with_kpageflags(lab, &once, "W3-once", false).await?;
     let dropped = drop_caches(lab, &once).await?;
     lab.remove(&once.info.id).await;
 

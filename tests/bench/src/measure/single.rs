@@ -21,7 +21,7 @@ pub(super) async fn measure(lab: &Arc<Lab>, workload: Workload, other_guests: bo
     let running = lab.sandbox().await?;
     let ram = running.info.ram;
     workload.run(&running.guest).await?;
-    let (stop, kpageflags) = with_kpageflags(lab, &running, &format!("{workload:?}")).await?;
+    let (stop, kpageflags) = with_kpageflags(lab, &running, &format!("{workload:?}"), true).await?;
     let (checkpoint, while_stopped) = checkpoint::measure(lab, &running).await?;
     let dropped = drop_caches(lab, &running).await?;
     lab.remove(&running.info.id).await;
@@ -44,10 +44,15 @@ pub(super) async fn measure(lab: &Arc<Lab>, workload: Workload, other_guests: bo
 }
 
 /// Also asks the guest itself, before and after the stop, which pages are free.
-pub(super) async fn with_kpageflags(lab: &Arc<Lab>, running: &Running, name: &str) -> anyhow::Result<(Stop, Check)> {
+pub(super) async fn with_kpageflags(
+    lab: &Arc<Lab>,
+    running: &Running,
+    name: &str,
+    codecs: bool,
+) -> anyhow::Result<(Stop, Check)> {
     let vm = lab.watcher.vm(&running.info.id)?;
     let (_, before) = oracle_buddy(&running.guest, vm.layout()).await;
-    let stop = stop_and_go_on(lab, running, name).await?;
+    let stop = stop_and_go_on(lab, running, name, codecs).await?;
     let (_, after) = oracle_buddy(&running.guest, vm.layout()).await;
     let stored = Value::Size(stop.written_though(&before.intersection(&after)));
     let name = "stored though free, by the guest's /proc/kpageflags before and after";

@@ -18,14 +18,14 @@ pub(super) struct Stop {
     pub(super) pause: Pause,
 }
 
-/// At the next stop of a VM: copies what the oracles need, then stores. `parent` is the image that the VM was started
-/// from; the template's when not given.
-fn order(lab: &Arc<Lab>, name: &str, parent: Option<Stored>) -> Receiver<(Sight, Pause)> {
+/// At the next stop of a VM: copies what the oracles need, then stores, and with `codecs` tries other ways of compressing.
+/// `parent` is the image that the VM was started from; the template's when not given.
+fn order(lab: &Arc<Lab>, name: &str, parent: Option<Stored>, codecs: bool) -> Receiver<(Sight, Pause)> {
     let (shared, name) = (Arc::clone(lab), name.to_owned());
     lab.watcher.at_next_stop(move |vm| {
         let sight = Sight::take(vm, shared.scratch.path())?;
         let (store, template) = shared.store(&sight)?;
-        let pause = store.pause(&name, vm, parent.as_ref().unwrap_or(template))?;
+        let pause = store.pause(&name, vm, parent.as_ref().unwrap_or(template), codecs)?;
         Ok((sight, pause))
     })
 }
@@ -49,10 +49,15 @@ pub(super) async fn census(lab: &Arc<Lab>, sight: Sight) -> anyhow::Result<Censu
 }
 
 /// Gets a guest ready as a pause does, stops it, and lets it go on.
-pub(super) async fn stop_and_go_on(lab: &Arc<Lab>, running: &Running, name: &str) -> anyhow::Result<Stop> {
+pub(super) async fn stop_and_go_on(
+    lab: &Arc<Lab>,
+    running: &Running,
+    name: &str,
+    codecs: bool,
+) -> anyhow::Result<Stop> {
     let vm = lab.watcher.vm(&running.info.id)?;
     running.guest.prepare("keep").await;
-    let found = order(lab, name, None);
+    let found = order(lab, name, None, codecs);
     vm.pause().await?;
     vm.resume().await?;
     running.guest.abort_prepare().await;
@@ -66,7 +71,7 @@ pub(super) async fn pause(
     name: &str,
     parent: Option<Stored>,
 ) -> anyhow::Result<Stop> {
-    let found = order(lab, name, parent);
+    let found = order(lab, name, parent, false);
     lab.host.pause(&running.info.id, PauseOptions::default()).await?;
     examine(lab, &found).await
 }
