@@ -21,7 +21,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use dormouse_lifecycle::{Host, Limits, OpenError, Options, Recovery};
+use dormouse_lifecycle::{Host, OpenError, Options, Recovery};
 use dormouse_vmm::qemu::{Qemu, QemuOptions};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -60,9 +60,8 @@ pub(crate) async fn run(args: ServeArgs, state: StateDir) -> CommandResult {
         .map_err(|e| CommandError::user(e.to_string()).hint("`dormouse doctor` tells what is missing"))?;
     let listener =
         TcpListener::bind(args.listen).await.map_err(CommandError::io(format!("listen on {}", args.listen)))?;
-    let (root, mut limits) = (state.root().to_owned(), Limits::default());
-    limits.fetch = args.remote.wait().unwrap_or(limits.fetch);
-    let options = Options { state: root, vmm: Arc::new(vmm), agent, limits, remote };
+    let limits = args.remote.limits();
+    let options = Options { state: state.root().to_owned(), vmm: Arc::new(vmm), agent, limits, remote };
     let (host, recovery) = Host::open(options).await.map_err(|error| cannot_open(&error))?;
     say(&told(&recovery));
     let served = serve(&host, &state, listener).await;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dormouse_guest_mem::Bytes;
-use dormouse_lifecycle::{Credentials, RemoteFound, RemoteLimits, RemoteSetup, S3Target, Target, TargetUrl};
+use dormouse_lifecycle::{Credentials, Limits, RemoteFound, RemoteLimits, RemoteSetup, S3Target, Target, TargetUrl};
 use zeroize::Zeroizing;
 
 use crate::cli::{size, span};
@@ -25,8 +25,14 @@ pub(super) struct RemoteArgs {
 
 impl RemoteArgs {
     /// How long a resume may wait, if that is said.
-    pub(super) fn wait(&self) -> Option<Duration> {
+    fn wait(&self) -> Option<Duration> {
         self.store_wait.map(|seconds| Duration::from_secs(seconds.into()))
+    }
+
+    /// The bounds of the host, with what is said of them here.
+    pub(super) fn limits(&self) -> Limits {
+        let usual = Limits::default();
+        Limits { fetch: self.wait().unwrap_or(usual.fetch), ..usual }
     }
 
     /// What the host needs to know, or what is wrong with it. `env` reads the environment.
@@ -159,9 +165,9 @@ mod tests {
         let args = |store_wait| RemoteArgs { store_wait, ..args("file:///x") };
         let total = |args: RemoteArgs| args.setup(env(&[])).unwrap().unwrap().limits.fetch.total;
         assert_eq!(total(args(Some(20))), Duration::from_secs(18));
-        assert_eq!(args(Some(20)).wait(), Some(Duration::from_secs(20)));
+        assert_eq!(args(Some(20)).limits().fetch, Duration::from_secs(20));
         assert_eq!(total(args(Some(36_000))), RemoteLimits::default().fetch.total);
-        assert_eq!(args(None).wait(), None);
+        assert_eq!(args(None).limits().fetch, Limits::default().fetch);
     }
 
     #[test]
