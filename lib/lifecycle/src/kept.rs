@@ -183,6 +183,8 @@ mod tests {
         let folder = StateFolder::open(dir.path()).unwrap();
         let path = folder.kept().join("s00000000000000000000.json");
         fs::write(&path, "{").unwrap();
+        // What a crash left of another one is none.
+        fs::write(folder.kept().join("s00000000000000000001.half"), "{").unwrap();
         let kept = Kept::load(&folder);
         assert_eq!(kept.unreadable().len(), 1);
         assert!(path.exists() && kept.all().is_empty());

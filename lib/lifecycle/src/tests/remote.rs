@@ -79,6 +79,11 @@ fn packs_in(remote: &Path) -> Vec<PathBuf> {
     list(&remote.join("packs")).iter().flat_map(|dir| list(dir)).collect()
 }
 
+/// What was asked of packs since this was asked.
+fn packs_asked_for(server: &Server) -> Vec<String> {
+    server.seen().into_iter().filter(|request| request.contains("/packs/")).collect()
+}
+
 /// Makes all packs on the remote older than what is young.
 fn age(remote: &Path) {
     for pack in packs_in(remote) {
@@ -108,7 +113,12 @@ async fn a_compaction_gets_what_is_only_on_the_remote_and_what_it_made_goes_up_i
     let id = chain(&lab, &host).await;
     let (ram, before) = (unpacked(&host, &id).await, host.stored(&id).unwrap().packs().to_vec());
     away(&host, &id).await;
+    // What is not rewritten is not fetched.
+    let kept = host.stored(&lab.template).unwrap().packs()[0].id.file_name();
+    let (kept, aside) = (remote_of(&lab).join("packs").join(&kept[..2]).join(&kept), lab.dir.with_extension("aside"));
+    fs::rename(&kept, &aside).unwrap();
     let outcome = compact(&host.shared, &id).await.unwrap();
+    fs::rename(&aside, &kept).unwrap();
     assert_eq!((outcome.packs_before, before.len()), (8, 8));
     settled(&host).await;
 
@@ -292,10 +302,18 @@ async fn a_remote_that_cannot_be_asked_is_told_and_is_no_damage() {
     let all = sorted(&[&lab.template, &id]);
     for (fetch, method) in [(false, Method::HEAD), (true, Method::HEAD)] {
         let asked = server.fail(&method, &["/packs/"], MANY, Fault::Status(503));
+        server.seen();
         let report = verify(&host, fetch).await;
+        let mut packs = packs_asked_for(&server);
+        packs.dedup();
+        assert_eq!(packs.len(), 1, "whoever did not answer is not asked for others: {packs:?}");
         assert_eq!((report.damaged, report.unread, report.remote_packs), (Vec::new(), all.clone(), 2));
         assert!(report.unanswered.as_ref().is_some_and(|reason| reason.contains("503")), "{:?}", report.unanswered);
         asked.end();
     }
     assert_eq!(verify(&host, true).await.good, all);
+    // Both need the template's pack.
+    server.seen();
+    verify(&host, false).await;
+    assert_eq!(packs_asked_for(&server).len(), 2, "each once");
 }

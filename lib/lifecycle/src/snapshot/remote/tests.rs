@@ -61,11 +61,17 @@ impl Lab {
     }
 
     async fn try_start(&self, setup: RemoteSetup, patience: Duration) -> std::result::Result<Daemon, RemoteError> {
+        let daemon = self.open(setup, patience).await?;
+        daemon.behind.reconcile(&daemon.folder, true).await;
+        Ok(daemon)
+    }
+
+    /// A daemon that has not looked yet what is here.
+    async fn open(&self, setup: RemoteSetup, patience: Duration) -> std::result::Result<Daemon, RemoteError> {
         let folder = StateFolder::open(&self.dir.path().join("state")).unwrap();
         let packs = PackFolder::open(&folder.packs()).unwrap();
         packs.recall(&folder);
         let (behind, found) = Behind::start(Some(setup), packs.packs(), &folder.uploaded(), patience).await?;
-        behind.reconcile(&folder, true).await;
         let ram_cache = Arc::new(RamCache::new(folder.cache(), folder.artifacts(), packs.clone(), 1));
         fs::write(folder.artifacts().join("base.ext4"), [0; 4096]).unwrap();
         Ok(Daemon { folder, packs, behind, found, ram_cache })
@@ -230,6 +236,35 @@ async fn a_start_takes_up_what_is_missing_there_and_removes_what_is_gone_here() 
     daemon.settled().await;
     assert_eq!(daemon.copy(&new), (UploadState::Done, 0));
     assert!(lab.remote_record(&new).exists() && !lab.remote_record(&gone).exists());
+    drop(daemon);
+    // With less room than before what is there goes.
+    let daemon = lab.start(setup(lab.folder_remote(), Some(0))).await;
+    daemon.settled().await;
+    assert_eq!(daemon.copy(&new), (UploadState::Done, daemon.size(&new)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_it_is_not_known_what_there_is_here_nothing_is_removed_from_the_remote() {
+    let lab = Lab::new();
+    let daemon = lab.start(setup(lab.folder_remote(), None)).await;
+    let (gone, half_gone) = (daemon.uploading(1), daemon.uploading(2));
+    daemon.settled().await;
+    remove_dir(&gone.dir).unwrap();
+    fs::remove_file(half_gone.dir.join(dormouse_image::manifest::FILE_NAME)).unwrap();
+    drop(daemon);
+    let daemon = lab.open(setup(lab.folder_remote(), None), Duration::from_secs(60)).await.unwrap();
+    daemon.behind.reconcile(&daemon.folder, false).await;
+    daemon.settled().await;
+    assert!(lab.remote_record(&gone).exists());
+    // A folder that cannot be listed holds who knows what; one without a manifest is half removed.
+    let (snapshots, aside) = (daemon.folder.snapshots(), lab.dir.path().join("aside"));
+    fs::rename(&snapshots, &aside).unwrap();
+    assert_eq!(published(&daemon.folder), (Vec::new(), false));
+    fs::rename(&aside, &snapshots).unwrap();
+    assert_eq!(published(&daemon.folder), (Vec::new(), true));
+    daemon.behind.reconcile(&daemon.folder, true).await;
+    daemon.settled().await;
+    assert!(!lab.remote_record(&gone).exists() && !lab.remote_record(&half_gone).exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
