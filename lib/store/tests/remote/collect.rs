@@ -141,3 +141,23 @@ async fn what_goes_up_while_packs_are_removed_waits_and_has_all_its_packs() {
     assert_eq!(daemon.settled().await, Vec::<String>::new());
     assert!(server.file(&pack_key(&id)).exists(), "the record of the other names it");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn packs_of_a_snapshot_whose_record_is_still_to_come_stay() {
+    let server = Server::start().await;
+    let machine = Machine::new();
+    let mut hasty = limits();
+    hasty.upload.total = Duration::from_secs(1);
+    let daemon = machine.start_with(s3(&server, ""), hasty, None);
+    let id = daemon.put(b"a");
+    server.fail(&Method::PUT, &["snapshot.json"], usize::MAX, Fault::Status(503));
+    daemon.remote.upload(daemon.snapshot("one", [id]));
+    assert_eq!(daemon.settled().await.len(), 1);
+    assert!(server.file(&pack_key(&id)).exists());
+    assert_eq!(bounded(daemon.remote.collect(tomorrow())).await.unwrap().removed, []);
+    // Looking does no more than that.
+    daemon.remote.forget(&name("one"));
+    daemon.settled().await;
+    assert_eq!(daemon.remote.collectable(tomorrow()).await.unwrap().removed, [id]);
+    assert!(server.file(&pack_key(&id)).exists());
+}
