@@ -43,7 +43,11 @@ enum Bench {
         options: Vec<OsString>,
     },
     /// Work of a busy guest with and without the agent's reclaimer, on a real guest. Needs `cargo xtask dist`.
-    Reclaim,
+    Reclaim {
+        /// How long pairs of turns are taken. The bounds narrow with the root of it.
+        #[arg(long, default_value_t = 150)]
+        seconds: u64,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -54,7 +58,7 @@ fn main() -> anyhow::Result<()> {
         Args::Bench(Bench::Introspect) => bench::introspect::run()?,
         Args::Bench(Bench::Image) => bench::image::run()?,
         Args::Bench(Bench::Snapshot { options }) => bench::snapshot::run(&options)?,
-        Args::Bench(Bench::Reclaim) => bench::reclaim::run()?,
+        Args::Bench(Bench::Reclaim { seconds }) => bench::reclaim::run(seconds)?,
         Args::Tidy => tidy::run()?,
     }
     Ok(())

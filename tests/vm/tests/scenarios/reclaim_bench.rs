@@ -17,8 +17,8 @@ use rustix::process::Pid;
 
 use crate::paired::{estimate, median};
 
-/// How long pairs of turns are taken, and how much each turn does.
-const FOR: Duration = Duration::from_secs(150);
+/// How long pairs of turns are taken, in seconds, unless `DORMOUSE_BENCH_SECONDS` says otherwise, and how much each turn does.
+const SECONDS: u64 = 150;
 const UNITS: u32 = 20;
 /// Wanted: least work for the same CPU time with the reclaimer, in comparison to without; and the most that it may cost by account.
 const LEAST: f64 = 0.98;
@@ -98,8 +98,10 @@ struct Pair {
 
 /// First one, then the other begins, so that what changes in the course of time is shared.
 async fn pairs(guest: &Guest, vm: Pid) -> Vec<Pair> {
+    let asked = std::env::var("DORMOUSE_BENCH_SECONDS").map(|seconds| seconds.parse().unwrap());
+    let long = Duration::from_secs(asked.unwrap_or(SECONDS));
     let (begin, mut pairs) = (Instant::now(), Vec::<Pair>::new());
-    while begin.elapsed() < FOR {
+    while begin.elapsed() < long {
         let first = pairs.len() % 2 == 0;
         let mut costs = [None; 2];
         for reclaim in [first, !first] {
