@@ -120,7 +120,8 @@ impl WriteWatch {
 
     /// Calls `found` with ascending, page-aligned parts of `addresses`, which are watched, that were written since the last take, and
     /// begins anew for them. What is written at the same time is found now or the next time. Pages of a file that the process has not
-    /// copied for itself may count as written when they are read for the first time, or a neighbour is written. `pagemap` is the process's `/proc/PID/pagemap`.
+    /// copied for itself may count as written when they are read for the first time, or a neighbour is written. `pagemap` is the
+    /// process's `/proc/PID/pagemap`.
     ///
     /// # Errors
     /// `EPERM` for addresses that are not watched; what the kernel says.

@@ -37,8 +37,8 @@ enum When {
 }
 
 impl CapturedRam {
-    /// Copies what is needed of `live`: the pages that its VM wrote, but those in `free`, and those that `ahead` has. `buffer` is used if it is large
-    /// enough.
+    /// Copies what is needed of `live`: the pages that its VM wrote, but those in `free`, and those that `ahead` has. `buffer` is
+    /// used if it is large enough.
     pub(super) fn copy(
         live: &dyn PausedRam,
         free: Option<&PageSet>,

@@ -1,8 +1,8 @@
 //! Taking a snapshot of a running VM.
 //!
 //! A *pause* ends the VM: it stays stopped until everything is durable, so that a failure can let it go on as if nothing had
-//! been asked. A *checkpoint* lets it go on as soon as its RAM and disk are copied, most of which is done before it is stopped; what is left is done from the copy. Both
-//! leave nothing on disk when they fail.
+//! been asked. A *checkpoint* lets it go on as soon as its RAM and disk are copied, most of which is done before it is stopped; what
+//! is left is done from the copy. Both leave nothing on disk when they fail.
 
 mod call_off;
 mod early;

@@ -33,10 +33,7 @@ async fn a_running_vm_is_taken_over_and_obeys() {
 async fn a_paused_restored_vm_is_taken_over_with_its_ram() {
     let bench = Bench::new().await;
     let dir = bench.dir("clone");
-    let source = bench.boot("source", Program::Count).await;
-    source.pause().await.unwrap();
-    let snapshot = Snapshot::take(&bench, &source, "first").await;
-    source.kill().await.unwrap();
+    let snapshot = bench.snapshot_of_a_counting_guest().await;
     drop(bench.restore("clone", &snapshot).await.unwrap());
 
     let vm = adopt::adopt(&bench.qemu, &dir).await.unwrap();

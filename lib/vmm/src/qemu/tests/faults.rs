@@ -81,6 +81,8 @@ async fn a_taken_port_is_told_apart_and_leaves_nothing() {
     assert!(matches!(error, VmmError::HostPortTaken { port: p } if p == port), "{error}");
     assert_eq!(processes_in(&dir), Vec::<PathBuf>::new());
     drop(taken);
+    // Processes that other tests start at this moment have it too, until they are themselves.
+    until("the port is free", async || TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()).await;
     launch::boot(&bench.qemu, &dir, &spec, &boot).await.unwrap().kill().await.unwrap();
     let left = fs::read_dir(&dir).unwrap().map(|f| f.unwrap().file_name()).collect::<Vec<_>>();
     assert_eq!(left, ["overlay"], "only what the caller put there");
@@ -128,10 +130,7 @@ async fn a_second_vm_gets_neither_the_folder_nor_the_writable_disk_of_the_first(
 #[tokio::test]
 async fn a_damaged_or_foreign_device_state_is_refused() {
     let bench = Bench::new().await;
-    let vm = bench.boot("source", Program::Count).await;
-    vm.pause().await.unwrap();
-    let good = Snapshot::take(&bench, &vm, "good").await;
-    vm.kill().await.unwrap();
+    let good = bench.snapshot_of_a_counting_guest().await;
     let bytes = fs::read(&good.state).unwrap();
     for (name, state) in [("cut", &bytes[..bytes.len() / 2]), ("random", &[0x5a; 5000][..]), ("empty", &[][..])] {
         let bad = Snapshot { state: bench.folder.path().join(name), ram: good.ram.clone() };

@@ -85,6 +85,15 @@ impl Bench {
         vm
     }
 
+    /// Of a VM that is gone.
+    async fn snapshot_of_a_counting_guest(&self) -> Snapshot {
+        let vm = self.boot("source", guest::Program::Count).await;
+        vm.pause().await.unwrap();
+        let snapshot = Snapshot::take(self, &vm, "first").await;
+        vm.kill().await.unwrap();
+        snapshot
+    }
+
     async fn restore(&self, name: &str, snapshot: &Snapshot) -> Result<QemuVm> {
         let dir = self.dir(name);
         launch::restore(&self.qemu, &dir, &self.spec(&dir), &snapshot.state, &snapshot.ram).await
