@@ -197,7 +197,8 @@ fn find(given: Option<PathBuf>) -> Result<PathBuf, ProbeError> {
 async fn ask(binary: &Path, args: &[&str]) -> Result<String, ProbeError> {
     let unusable = |reason: String| ProbeError::Unusable { binary: binary.to_owned(), reason };
     let mut command = Command::new(binary);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
+    // As the VMs are started: nothing of the daemon's environment is for QEMU.
+    command.args(args).env_clear().stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
     let mut child = command.spawn().map_err(|e| unusable(e.to_string()))?;
     let mut output = Vec::new();
     let reading = async {

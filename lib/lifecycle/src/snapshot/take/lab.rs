@@ -20,8 +20,8 @@ use crate::snapshot::report::Steps;
 use crate::snapshot::stored::{Draft, OVERLAY};
 use crate::state::{self, Machine, SnapshotRecord, TemplateRecord};
 use crate::{
-    DamagedObject, Host, Introspection, Limits, Options, RemoteSetup, SandboxId, Secret, SnapshotId, Verification,
-    VerifyReport, VerifyWatch,
+    DamagedObject, Host, Introspection, Limits, OpenError, Options, RemoteSetup, SandboxId, Secret, SnapshotId,
+    Verification, VerifyReport, VerifyWatch,
 };
 
 /// RAM of every guest.
@@ -140,8 +140,15 @@ pub(crate) async fn open(dir: &Path) -> Host {
 pub(crate) async fn open_with(dir: &Path, remote: Option<RemoteSetup>) -> Host {
     let limits = Limits { image_threads: 2, remote_garbage: YOUNG, ..Limits::default() };
     let (state, agent) = (dir.to_owned(), PathBuf::from("/nowhere"));
-    let options = Options { state, vmm: Arc::new(NoVmm), agent, limits, remote };
-    Host::open(options).await.unwrap().0
+    // A program that another test starts at this moment has the lock of the host before, until it is itself.
+    for _ in 0..500 {
+        let (state, agent, limits, remote) = (state.clone(), agent.clone(), limits.clone(), remote.clone());
+        match Host::open(Options { state, vmm: Arc::new(NoVmm), agent, limits, remote }).await {
+            Err(OpenError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(10)).await,
+            opened => return opened.unwrap().0,
+        }
+    }
+    panic!("{} stays locked", dir.display())
 }
 
 fn machine() -> Machine {
