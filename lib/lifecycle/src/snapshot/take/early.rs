@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dormouse_guest_mem::{Bytes, PageSet};
+use dormouse_guest_mem::PageSet;
 use dormouse_introspect::Request;
 use dormouse_vmm::{FollowedRam, Vm};
 
@@ -31,7 +31,10 @@ pub(super) async fn copy_ahead(vm: &Arc<dyn Vm>, id: &SnapshotId, threads: usize
 fn copy(vm: &dyn Vm, ram: Box<dyn FollowedRam>, threads: usize) -> Result<Ahead> {
     let written = ram.restored().map_or_else(|| vm.layout().len(), |restored| restored.written.bytes());
     let free = if written.0 > CHEAPLY_COPIED { likely_free(vm, &*ram) } else { None };
-    let needed = free.as_ref().map_or(written, |free| Bytes(written.0.saturating_sub(free.bytes().0)));
+    let needed = match (&free, ram.restored()) {
+        (Some(free), Some(restored)) => restored.written.difference(free).bytes(),
+        _ => written,
+    };
     check(needed)?;
     Ahead::copy(ram, free.as_ref(), threads).map_err(Error::io("copy the guest's RAM"))
 }
